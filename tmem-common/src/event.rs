@@ -1,0 +1,86 @@
+//! Records that eBPF programs hand to the tool: sampled events through a ring
+//! buffer, and the keys and cells of the aggregating maps.
+
+use core::mem::{offset_of, size_of};
+
+use crate::histogram::BUCKETS;
+
+/// Index of a flush that withdrew a whole object.
+pub const WHOLE_OBJECT: u64 = u64::MAX;
+
+/// One operation, sampled.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Event {
+    /// CLOCK_MONOTONIC at the end of the operation, in ns.
+    pub time_ns: u64,
+    /// The object's number within its pool.
+    pub object: u64,
+    /// The page's index within its object, or [`WHOLE_OBJECT`].
+    pub index: u64,
+    /// Duration of the operation in ns.
+    pub latency_ns: u64,
+    /// Id of the cgroup that the page belongs to; 0 if unknown.
+    pub cgroup: u64,
+    /// The pool's number.
+    pub pool: u32,
+    /// Bytes of data kept, returned or freed.
+    pub bytes: u32,
+    /// An [`crate::op::Op`] as a number.
+    pub op: u32,
+    /// An [`crate::op::Outcome`] as a number.
+    pub outcome: u32,
+}
+
+const _: () = assert!(size_of::<Event>() == 56);
+const _: () = assert!(offset_of!(Event, pool) == 40);
+
+/// Key of the aggregating map: (pool, op, outcome).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct CellKey {
+    /// The pool's number.
+    pub pool: u32,
+    /// An [`crate::op::Op`] as a number.
+    pub op: u32,
+    /// An [`crate::op::Outcome`] as a number.
+    pub outcome: u32,
+}
+
+/// One CPU's share of a cell of the aggregating map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Operations.
+    pub count: u64,
+    /// Sum of the operations' bytes.
+    pub bytes: u64,
+    /// Sum of the operations' durations in ns.
+    pub total_ns: u64,
+    /// Durations, laid out as in [`crate::histogram`].
+    pub histogram: [u64; BUCKETS],
+}
+
+const _: () = assert!(size_of::<Cell>() == 24 + 8 * BUCKETS);
+
+/// Key of the per-cgroup map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct CgroupKey {
+    /// Id of the cgroup (its directory's inode number in cgroup2).
+    pub cgroup: u64,
+    /// An [`crate::op::Op`] as a number.
+    pub op: u32,
+    /// An [`crate::op::Outcome`] as a number.
+    pub outcome: u32,
+}
+
+/// One CPU's share of a cell of the per-cgroup map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CgroupCell {
+    /// Operations.
+    pub count: u64,
+    /// Sum of the operations' bytes.
+    pub bytes: u64,
+}

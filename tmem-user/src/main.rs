@@ -1,0 +1,2 @@
+//! The `tmem` command.
+fn main() {}
