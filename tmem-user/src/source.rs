@@ -1,0 +1,371 @@
+//! What every reader of tmem reads: one [`Source`] gives [`Snapshot`]s and takes
+//! changes, whether it is the loaded module, the embedded engine or a recording.
+//!
+//! Counters in a snapshot only rise; rates are differences of two snapshots.
+//! Times are CLOCK_MONOTONIC in ns, sizes are bytes unless a name says pages.
+
+use std::path::PathBuf;
+
+use tmem_common::event::Event;
+use tmem_common::op::{Op, Outcome};
+use tmem_common::stats::Stats;
+
+use crate::histogram::Histogram;
+
+/// Where figures come from and changes go to.
+pub trait Source: Send {
+    /// One line for people: what is being watched.
+    fn describe(&self) -> String;
+
+    /// Reads everything now. Sampled events are handed out once: those since
+    /// the last snapshot.
+    ///
+    /// # Errors
+    /// When the source itself is absent or unreadable. A part that cannot be
+    /// measured is `None`, with its reason in [`Snapshot::unmeasured`].
+    fn snapshot(&mut self) -> Result<Snapshot, SourceError>;
+
+    /// Everything that [`Source::set`] accepts, with its value now.
+    ///
+    /// # Errors
+    /// When the source is absent or unreadable.
+    fn tunables(&mut self) -> Result<Vec<Tunable>, SourceError>;
+
+    /// Says whether [`Source::set`] would accept this, changing nothing.
+    ///
+    /// # Errors
+    /// The error that `set` would give.
+    fn check(&mut self, key: &str, value: &str) -> Result<(), SourceError>;
+
+    /// Changes one tunable and reads it back.
+    ///
+    /// # Errors
+    /// Unknown key, value that is not allowed, missing rights, or a value that
+    /// did not read back; the old value then still holds.
+    fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError>;
+}
+
+/// One reading of a source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// CLOCK_MONOTONIC in ns.
+    pub taken_ns: u64,
+    /// Whether new pages are accepted.
+    pub enabled: bool,
+    /// Codec of the pools that have none of their own.
+    pub codec: String,
+    /// Counters and gauges over all pools.
+    pub totals: Stats,
+    /// Bytes of memory held for all purposes.
+    pub used_bytes: u64,
+    /// The budget in bytes.
+    pub limit_bytes: u64,
+    /// Bytes held beyond the budget.
+    pub overhang_bytes: u64,
+    /// One entry a pool, by rising id.
+    pub pools: Vec<PoolSnapshot>,
+    /// What eBPF (or the embedded engine's own clock) saw since the source was
+    /// opened. `None`: see [`Snapshot::unmeasured`].
+    pub observed: Option<Observed>,
+    /// Traffic of the swap devices since boot. `None` where there is no reading.
+    pub disk: Option<DiskTraffic>,
+    /// Memory pressure (PSI). `None` where the kernel does not measure it.
+    pub pressure: Option<Pressure>,
+    /// What watching costs.
+    pub cost: OwnCost,
+    /// Parts that are `None`, with the reason of each.
+    pub unmeasured: Vec<Unmeasured>,
+}
+
+/// Whether a pool's pages may vanish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Once accepted, a page stays until flushed (swap pages).
+    #[default]
+    Persistent,
+    /// A page may be evicted at any time (clean file pages).
+    Ephemeral,
+}
+
+impl PoolKind {
+    /// The name used in tables, JSON and sysfs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PoolKind::Persistent => "persistent",
+            PoolKind::Ephemeral => "ephemeral",
+        }
+    }
+}
+
+/// One pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolSnapshot {
+    /// The pool's number.
+    pub id: u32,
+    /// The name its frontend gave it.
+    pub uuid: [u8; 16],
+    /// Whether its pages may vanish.
+    pub kind: PoolKind,
+    /// Version of its frontend's handle scheme.
+    pub version: u32,
+    /// The codec of new pages: its own, or `default`.
+    pub codec: String,
+    /// Share among pools of its kind, 1 to 1000.
+    pub weight: u32,
+    /// Limit of its own in bytes.
+    pub limit_bytes: Option<u64>,
+    /// Whether it refuses new pages.
+    pub frozen: bool,
+    /// Its counters and gauges.
+    pub stats: Stats,
+}
+
+impl PoolSnapshot {
+    /// The uuid as text (a frontend's ASCII name, such as `swap`), else in the
+    /// usual hexadecimal form.
+    pub fn name(&self) -> String {
+        pool_name(&self.uuid)
+    }
+}
+
+/// A pool's uuid for people: its text when it is zero-padded printable ASCII
+/// (how frontends name their pools), else 8-4-4-4-12 hexadecimal digits.
+pub fn pool_name(uuid: &[u8; 16]) -> String {
+    let length = uuid.iter().position(|&b| b == 0).unwrap_or(uuid.len());
+    let (text, padding) = uuid.split_at(length);
+    if !text.is_empty()
+        && text.iter().all(u8::is_ascii_graphic)
+        && padding.iter().all(|&byte| byte == 0)
+    {
+        return text.iter().map(|&byte| char::from(byte)).collect();
+    }
+    let mut name = String::with_capacity(36);
+    for (position, byte) in uuid.iter().enumerate() {
+        if matches!(position, 4 | 6 | 8 | 10) {
+            name.push('-');
+        }
+        name.push_str(&format!("{byte:02x}"));
+    }
+    name
+}
+
+/// What was measured operation by operation since the source was opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// One cell a (pool, op, outcome) that occurred.
+    pub cells: Vec<CellSnapshot>,
+    /// One entry a (cgroup, op, outcome) that occurred and is still kept.
+    pub cgroups: Vec<CgroupSnapshot>,
+    /// Sampled operations since the last snapshot, oldest first.
+    pub events: Vec<Event>,
+    /// Sampled operations lost since the source was opened, since the tool did
+    /// not keep up.
+    pub events_dropped: u64,
+    /// One page in this many is sampled; 0: none.
+    pub sample_one_in: u32,
+}
+
+/// Operations of one pool that ended alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellSnapshot {
+    /// The pool's number.
+    pub pool: u32,
+    /// What was asked.
+    pub op: Op,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Operations.
+    pub count: u64,
+    /// Sum of their bytes.
+    pub bytes: u64,
+    /// Sum of their durations in ns.
+    pub total_ns: u64,
+    /// Their durations.
+    pub histogram: Histogram,
+}
+
+/// Operations on pages of one cgroup that ended alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupSnapshot {
+    /// Id of the cgroup (its directory's inode number in cgroup2).
+    pub id: u64,
+    /// Its path below the cgroup mount, when it could be found.
+    pub path: Option<String>,
+    /// What was asked.
+    pub op: Op,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Operations.
+    pub count: u64,
+    /// Sum of their bytes.
+    pub bytes: u64,
+}
+
+/// Pages that went to and came from swap devices since boot, over the whole system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskTraffic {
+    /// Pages written to swap devices.
+    pub swap_pages_written: u64,
+    /// Pages read from swap devices.
+    pub swap_pages_read: u64,
+}
+
+/// Memory pressure of the whole system, from `/proc/pressure/memory`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pressure {
+    /// Percent of the last 10 s in which some task waited for memory.
+    pub some_avg10: f64,
+    /// Percent of the last 10 s in which all tasks waited for memory.
+    pub full_avg10: f64,
+    /// Microseconds since boot in which some task waited for memory.
+    pub some_total_us: u64,
+}
+
+/// What watching costs, since the source was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnCost {
+    /// CPU time of this process in ns.
+    pub cpu_ns: u64,
+    /// Resident memory of this process in bytes.
+    pub resident_bytes: u64,
+    /// Time spent in the eBPF programs in ns, when the kernel measures it.
+    pub programs_ns: Option<u64>,
+}
+
+/// A part of a snapshot that could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmeasured {
+    /// Name of the part, such as `latency`.
+    pub what: &'static str,
+    /// Why, and what would help.
+    pub why: String,
+}
+
+/// Something that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunable {
+    /// Its key, such as `limit` or `pools.0.codec`.
+    pub key: String,
+    /// Its value now.
+    pub value: String,
+    /// The values it takes, for people: `0 or 1`, `one of: none lz4`.
+    pub allowed: String,
+}
+
+/// A change that was made and read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The tunable's full key.
+    pub key: String,
+    /// Its value before.
+    pub old: String,
+    /// Its value now, as it reads back.
+    pub new: String,
+}
+
+/// Why a source could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is nothing to read from.
+    #[error("{what} is not there ({}): {hint}", path.display())]
+    Absent {
+        /// What is missing.
+        what: String,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// The source speaks another version of its interface.
+    #[error(
+        "the module speaks ABI version {found}, this tool version {wanted} ({}): use matching versions",
+        path.display()
+    )]
+    WrongAbi {
+        /// The version found.
+        found: String,
+        /// The version this tool speaks.
+        wanted: u32,
+        /// The file that says so.
+        path: PathBuf,
+    },
+    /// The caller may not do this.
+    #[error("{what} needs {needed} ({})", path.display())]
+    MissingRights {
+        /// What was tried.
+        what: String,
+        /// The rights or capabilities that would do.
+        needed: &'static str,
+        /// The file that refused.
+        path: PathBuf,
+    },
+    /// No tunable has this name.
+    #[error("unknown key {key:?}; known keys: {known}")]
+    UnknownKey {
+        /// The key asked for.
+        key: String,
+        /// Keys that exist.
+        known: String,
+    },
+    /// The tunable does not take this value.
+    #[error("{key}: value {value:?} is not allowed; allowed: {allowed} ({})", path.display())]
+    BadValue {
+        /// The tunable.
+        key: String,
+        /// The value asked for.
+        value: String,
+        /// The values it takes.
+        allowed: String,
+        /// The file behind the tunable.
+        path: PathBuf,
+    },
+    /// The value was written and something else came back.
+    #[error("{key}: wrote {value:?} but {} reads back {found:?}", path.display())]
+    NotTaken {
+        /// The tunable.
+        key: String,
+        /// The value written.
+        value: String,
+        /// The value read back.
+        found: String,
+        /// The file behind the tunable.
+        path: PathBuf,
+    },
+    /// A file holds something this tool does not understand.
+    #[error("{}: cannot read {found:?} as {wanted}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// Reading or writing failed.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The source stopped working for a reason of its own.
+    #[error("{0}")]
+    Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pool_names_are_text_where_the_uuid_is_text() {
+        let mut uuid = [0; 16];
+        uuid[..4].copy_from_slice(b"swap");
+        assert_eq!(pool_name(&uuid), "swap");
+        uuid[10] = 1;
+        assert_eq!(pool_name(&uuid), "73776170-0000-0000-0000-010000000000");
+        assert_eq!(pool_name(&[0; 16]), "00000000-0000-0000-0000-000000000000");
+    }
+}
