@@ -1,0 +1,8 @@
+//! What the host side (`cargo xtask`) and the guest side (`tmem-guest`, the
+//! virtual machine's init) must agree on: which scenarios there are, what
+//! machine each wants, and the words both say over the serial console.
+
+pub mod protocol;
+pub mod scenario;
+
+pub use scenario::{Effort, Expect, Kernel, Machine, SCENARIOS, Scenario};

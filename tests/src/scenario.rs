@@ -1,0 +1,214 @@
+//! The table of scenarios that run in a virtual machine. The host reads from it
+//! what machine to make; the guest reads from it the parameters.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The kernels that this project runs on, each the newest of its Debian suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kernel {
+    /// 5.10, Debian bullseye.
+    V5_10,
+    /// 6.1, Debian bookworm.
+    V6_1,
+    /// 6.12, Debian trixie.
+    V6_12,
+    /// 7.2, Debian sid.
+    V7_2,
+}
+
+impl Kernel {
+    /// Oldest first.
+    pub const ALL: [Self; 4] = [Self::V5_10, Self::V6_1, Self::V6_12, Self::V7_2];
+
+    /// As people say it: `6.12`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V5_10 => "5.10",
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+            Self::V7_2 => "7.2",
+        }
+    }
+
+    /// The Debian suite that it comes from.
+    #[must_use]
+    pub const fn suite(self) -> &'static str {
+        match self {
+            Self::V5_10 => "bullseye",
+            Self::V6_1 => "bookworm",
+            Self::V6_12 => "trixie",
+            Self::V7_2 => "sid",
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|k| k.name() == s || k.suite() == s)
+            .ok_or_else(|| format!("no kernel {s:?}; there are 5.10, 6.1, 6.12 and 7.2"))
+    }
+}
+
+/// What a scenario runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Machine {
+    /// QEMU, on any of the kernels.
+    Qemu,
+    /// Bochs with Indirect Branch Tracking enforced; 6.12 and 7.2, one CPU.
+    Ibt,
+}
+
+/// Which of a scenario's two parameter sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// For `cargo xtask test`.
+    Quick,
+    /// For `cargo xtask soak`: more operations.
+    Soak,
+}
+
+/// What a scenario's end has to be for its test to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Expect {
+    /// The guest says pass.
+    Pass,
+    /// A negative control: the guest must say fail, with this in its message.
+    Fail(&'static str),
+    /// A negative control: the kernel must die with this on the console.
+    Death(&'static str),
+}
+
+/// One scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// `topic_what`: `swap_*`, `tool_*`, `trace_*`; what `--filter` looks at.
+    pub name: &'static str,
+    /// Where it runs; each machine is a test of its own.
+    pub machines: &'static [Machine],
+    /// Kernels it runs on (with [`Machine::Ibt`]: those of 6.12 and 7.2 among them).
+    pub kernels: &'static [Kernel],
+    /// Memory of the machine, MiB.
+    pub memory_mib: u32,
+    /// Swap disk, MiB; 0 for none.
+    pub swap_mib: u32,
+    /// CPUs (always 1 on [`Machine::Ibt`]).
+    pub cpus: u32,
+    /// Kernel modules that must be there, by name; dependencies come along.
+    pub modules: &'static [&'static str],
+    /// More kernel arguments.
+    pub kernel_args: &'static str,
+    /// Not to share a boot with others.
+    pub own_boot: bool,
+    /// `key=value,...` for [`Effort::Quick`].
+    pub quick: &'static str,
+    /// `key=value,...` for [`Effort::Soak`]; empty: no soak.
+    pub soak: &'static str,
+    /// Longest time it may take in QEMU without KVM, seconds, boot not counted.
+    pub timeout_s: u32,
+    /// How it has to end.
+    pub expects: Expect,
+}
+
+impl Scenario {
+    /// The usual machine: QEMU, all kernels, 256 MiB and 512 MiB of swap, two CPUs,
+    /// five minutes, shared boot, no parameters, must pass.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            machines: &[Machine::Qemu],
+            kernels: &Kernel::ALL,
+            memory_mib: 256,
+            swap_mib: 512,
+            cpus: 2,
+            modules: &[],
+            kernel_args: "",
+            own_boot: false,
+            quick: "",
+            soak: "",
+            timeout_s: 300,
+            expects: Expect::Pass,
+        }
+    }
+
+    /// The part of the name before the first `_`.
+    #[must_use]
+    pub fn topic(&self) -> &'static str {
+        self.name
+            .split_once('_')
+            .map_or(self.name, |(topic, _)| topic)
+    }
+
+    /// `key=value,...` of this effort.
+    #[must_use]
+    pub const fn params(&self, effort: Effort) -> &'static str {
+        match effort {
+            Effort::Quick => self.quick,
+            Effort::Soak => self.soak,
+        }
+    }
+
+    /// The scenario of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|s| s.name == name)
+    }
+}
+
+/// All scenarios, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_their_topic() {
+        for (i, s) in SCENARIOS.iter().enumerate() {
+            assert!(
+                SCENARIOS[..i].iter().all(|t| t.name != s.name),
+                "{} twice",
+                s.name
+            );
+            assert!(
+                ["swap", "file", "tool", "trace"].contains(&s.topic()),
+                "{}",
+                s.name
+            );
+        }
+    }
+
+    #[test]
+    fn parameters_are_pairs() {
+        for s in SCENARIOS {
+            for pair in s
+                .quick
+                .split(',')
+                .chain(s.soak.split(','))
+                .filter(|p| !p.is_empty())
+            {
+                assert!(pair.contains('='), "{}: {pair}", s.name);
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_are_found_by_name_and_suite() {
+        for kernel in Kernel::ALL {
+            assert_eq!(kernel.name().parse(), Ok(kernel));
+            assert_eq!(kernel.suite().parse(), Ok(kernel));
+        }
+        assert!("4.19".parse::<Kernel>().is_err());
+    }
+}
