@@ -1,2 +1,2 @@
-//! The guest.
+//! The guest: `/init` of the test machines.
 fn main() {}
