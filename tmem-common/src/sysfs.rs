@@ -23,3 +23,40 @@ pub const OVERHANG_BYTES: &str = "overhang_bytes";
 pub const STATS: &str = "stats";
 /// Directory with one directory a pool, named by the pool's number.
 pub const POOLS: &str = "pools";
+/// Bytes of memory held for all purposes. Read only.
+pub const USED_BYTES: &str = "used_bytes";
+
+/// In a pool's directory: the name its frontend gave it, 32 hexadecimal digits
+/// without separators. Read only.
+pub const POOL_UUID: &str = "uuid";
+/// In a pool's directory: `persistent` or `ephemeral`. Read only.
+pub const POOL_KIND: &str = "kind";
+/// In a pool's directory: version of its frontend's handle scheme. Read only.
+pub const POOL_VERSION: &str = "version";
+/// In a pool's directory: its codec, one of [`CODECS`] or [`POOL_CODEC_DEFAULT`].
+pub const POOL_CODEC: &str = "codec";
+/// Value of [`POOL_CODEC`] for a pool that follows [`CODEC`].
+pub const POOL_CODEC_DEFAULT: &str = "default";
+/// In a pool's directory: its own limit in bytes (suffix K, M, G allowed),
+/// percent of RAM, or [`POOL_LIMIT_NONE`].
+pub const POOL_LIMIT: &str = "limit";
+/// Value of [`POOL_LIMIT`] for a pool with no limit of its own.
+pub const POOL_LIMIT_NONE: &str = "max";
+/// In a pool's directory: its share among pools of its kind, 1 to 1000.
+pub const POOL_WEIGHT: &str = "weight";
+/// In a pool's directory: whether it refuses new pages, `1` or `0`.
+pub const POOL_FROZEN: &str = "frozen";
+
+/// Files of a [`STATS`] directory, named as the fields of
+/// [`crate::stats::Stats`]; beside them one file an outcome, named by
+/// [`crate::op::Outcome::name`].
+pub const STATS_FIELDS: [&str; 8] = [
+    "pages",
+    "same_pages",
+    "raw_pages",
+    "data_bytes",
+    "store_bytes",
+    "metadata_bytes",
+    "flush_misses",
+    "moved_pages",
+];
