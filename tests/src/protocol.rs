@@ -5,11 +5,13 @@
 //! - `tmem.scenario=NAME[,NAME...]`: what to run, in this order, or `tmem.run=shell|demo|top`;
 //! - `tmem.effort=quick|soak`: which of the scenario's two parameter sets;
 //! - `tmem.params=K=V[,K=V...]`: overrides for each of them (`seed` is always there);
-//! - `tmem.swap=/dev/NAME`: the swap disk, empty; absent when the machine has none.
+//! - `tmem.swap=/dev/NAME`: the swap disk, empty; absent when the machine has none;
+//! - `tmem.tty=1 tmem.cols=N tmem.rows=N`: a person's terminal of that size is on the console.
 //!
 //! In the initramfs the guest finds itself as `/init`, the tool as `/bin/tmem`,
-//! `/bin/busybox`, our modules as `/lib/tmem/*.ko`, and in [`MODULES_FILE`] the
-//! paths of the kernel modules to insert, one a line, in that order.
+//! `/bin/busybox`, our modules as [`MODULE`], [`BROKEN_MODULE`] and [`MISUSE_MODULE`],
+//! and in [`MODULES_FILE`] the paths of the kernel modules to insert, one a line,
+//! in that order.
 //!
 //! For each scenario the guest prints exactly one [`Line::Pass`] or [`Line::Fail`],
 //! before it any number of [`Line::Data`], and [`Line::Done`] after the last one;
@@ -19,6 +21,21 @@ use std::fmt;
 
 /// Names the kernel modules to insert, one path a line, dependencies first.
 pub const MODULES_FILE: &str = "/etc/tmem/modules";
+
+/// The module under test.
+pub const MODULE: &str = "/lib/tmem/tmem.ko";
+
+/// The same module around the engine built with its `broken` feature.
+pub const BROKEN_MODULE: &str = "/lib/tmem/tmem-broken.ko";
+
+/// The test module of `tests/kmod`: what else can sit on a hooked function.
+pub const MISUSE_MODULE: &str = "/lib/tmem/tmem_misuse.ko";
+
+/// The command line tool.
+pub const CLI: &str = "/bin/tmem";
+
+/// For the interactive shell.
+pub const BUSYBOX: &str = "/bin/busybox";
 
 /// A console line that means something to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -166,8 +166,89 @@ impl Scenario {
     }
 }
 
-/// All scenarios, in the order in which they run.
-pub const SCENARIOS: &[Scenario] = &[];
+/// The machine of most swap scenarios; they share its boots.
+const fn swap(name: &'static str, quick: &'static str, soak: &'static str) -> Scenario {
+    Scenario {
+        memory_mib: 512,
+        swap_mib: 1024,
+        modules: &[
+            "virtio_pci",
+            "virtio_blk",
+            "lz4",
+            "lzo-rle",
+            "zstd",
+            "zsmalloc",
+        ],
+        quick,
+        soak,
+        timeout_s: 600,
+        ..Scenario::new(name)
+    }
+}
+
+/// The machine with IBT enforced.
+const fn ibt(name: &'static str, quick: &'static str, soak: &'static str) -> Scenario {
+    Scenario {
+        machines: &[Machine::Ibt],
+        kernels: &[Kernel::V6_12, Kernel::V7_2],
+        memory_mib: 384,
+        swap_mib: 256,
+        cpus: 1,
+        modules: &["ata_piix", "sd_mod", "lz4", "zstd"],
+        own_boot: true,
+        ..swap(name, quick, soak)
+    }
+}
+
+/// All scenarios, in the order in which they run. `stores` is the number of page
+/// stores to reach, `seconds` the guest time of those that run for a time.
+pub const SCENARIOS: &[Scenario] = &[
+    swap("swap_rmmod_idle", "", ""),
+    swap("swap_sysfs", "", ""),
+    swap("swap_anon", "stores=50000", "stores=2000000"),
+    swap("swap_fork", "stores=20000", "stores=500000"),
+    swap("swap_thp", "stores=20000", "stores=500000"),
+    swap("swap_shmem", "stores=20000", "stores=500000"),
+    swap("swap_parallel", "stores=40000", "stores=1000000"),
+    swap("swap_pressure", "stores=40000", "stores=1000000"),
+    swap("swap_zswap_behind", "stores=10000", "stores=200000"),
+    swap("swap_swapoff", "stores=10000", "stores=200000"),
+    swap("swap_load_unload", "stores=10000", "stores=100000"),
+    swap("swap_flip", "seconds=60", "seconds=1800"),
+    swap("swap_no_memory", "stores=5000", "stores=100000"),
+    swap("swap_ftrace_off", "stores=1000", ""),
+    swap("swap_livepatch_conflict", "stores=1000", ""),
+    swap("swap_function_tracer", "stores=3000", "stores=50000"),
+    swap("swap_tracepoints", "stores=3000", "stores=50000"),
+    swap("swap_leak", "stores=10000", "stores=200000"),
+    Scenario {
+        expects: Expect::Fail("bad page"),
+        ..swap("swap_control_engine", "stores=5000", "")
+    },
+    Scenario {
+        expects: Expect::Fail("bad page"),
+        ..swap("swap_control_hook", "stores=5000", "")
+    },
+    swap("tool_status", "stores=2000", ""),
+    swap("tool_observe", "stores=2000", ""),
+    swap("tool_set", "", ""),
+    swap("tool_drain", "stores=2000", ""),
+    swap("tool_rights", "stores=500", ""),
+    swap("tool_no_module", "", ""),
+    ibt("swap_ibt", "stores=5000", "stores=100000"),
+    Scenario {
+        expects: Expect::Death("Missing ENDBR"),
+        ..ibt("swap_ibt_control", "", "")
+    },
+];
+
+/// `cargo xtask run`: a memory-hungry workload, and the dashboard or a summary of it.
+pub const DEMO: Scenario = Scenario {
+    memory_mib: 1024,
+    swap_mib: 2048,
+    own_boot: true,
+    ..swap("demo", "seconds=40", "")
+};
 
 #[cfg(test)]
 mod tests {
