@@ -84,3 +84,15 @@ pub struct CgroupCell {
     /// Sum of the operations' bytes.
     pub bytes: u64,
 }
+
+/// One CPU's count of what could not be recorded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Lost {
+    /// Sampled events for which the ring buffer had no room.
+    pub events: u64,
+    /// Operations that found no room in the aggregating map.
+    pub cells: u64,
+    /// Operations that found no room in the per-cgroup map.
+    pub cgroups: u64,
+}

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod histogram;
 pub mod op;
+pub mod sample;
 pub mod stats;
 pub mod sysfs;
 
