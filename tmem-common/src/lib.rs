@@ -3,6 +3,7 @@
 //! eBPF programs and the tool. No dependencies, no `std`, fixed layouts.
 #![no_std]
 
+pub mod codec;
 pub mod event;
 pub mod histogram;
 pub mod op;
