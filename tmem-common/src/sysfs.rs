@@ -37,8 +37,8 @@ pub const POOL_VERSION: &str = "version";
 pub const POOL_CODEC: &str = "codec";
 /// Value of [`POOL_CODEC`] for a pool that follows [`CODEC`].
 pub const POOL_CODEC_DEFAULT: &str = "default";
-/// In a pool's directory: its own limit in bytes (suffix K, M, G allowed),
-/// percent of RAM, or [`POOL_LIMIT_NONE`].
+/// In a pool's directory: its own limit in bytes (suffix K, M, G allowed when
+/// written) or [`POOL_LIMIT_NONE`].
 pub const POOL_LIMIT: &str = "limit";
 /// Value of [`POOL_LIMIT`] for a pool with no limit of its own.
 pub const POOL_LIMIT_NONE: &str = "max";
