@@ -1,0 +1,493 @@
+//! The module's sysfs files: reading all of them, and changing tunables one by
+//! one, each written, read back and reported as old -> new.
+//!
+//! Keys are paths with dots: `limit`, `pools.0.codec`; `pool` is taken for
+//! `pools`, and a pool's name (`pool.swap.limit`) for its number.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use tmem_common::op::Outcome;
+use tmem_common::stats::Stats;
+use tmem_common::{ABI_VERSION, sysfs};
+
+use crate::source::{Change, PoolKind, PoolSnapshot, SourceError, Tunable, pool_name};
+use crate::units::{Size, parse_size};
+
+/// Rights that setting needs.
+const ROOT: &str = "root (the files are writable by their owner only)";
+
+/// The module's directory, found and of a version that this tool speaks.
+#[derive(Clone, Debug)]
+pub struct Control {
+    root: PathBuf,
+}
+
+/// What the files of the whole hold, besides statistics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Whether new pages are accepted.
+    pub enabled: bool,
+    /// Codec of the pools that have none of their own.
+    pub codec: String,
+    /// The budget in bytes.
+    pub limit_bytes: u64,
+    /// Bytes held for all purposes.
+    pub used_bytes: u64,
+    /// Bytes held beyond the budget.
+    pub overhang_bytes: u64,
+}
+
+/// What a tunable's text must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    Switch,
+    Limit,
+    PoolLimit,
+    Codec { names: Vec<String> },
+    Weight,
+}
+
+impl Form {
+    fn allowed(&self) -> String {
+        match self {
+            Form::Switch => "0 or 1".to_owned(),
+            Form::Limit => {
+                "bytes such as 512M (suffix K, M, G) or percent of RAM such as 20%".to_owned()
+            }
+            Form::PoolLimit => format!(
+                "bytes such as 512M (suffix K, M, G) or {}",
+                sysfs::POOL_LIMIT_NONE
+            ),
+            Form::Codec { names } => format!("one of: {}", names.join(" ")),
+            Form::Weight => "1 to 1000".to_owned(),
+        }
+    }
+
+    fn accepts(&self, value: &str) -> bool {
+        match self {
+            Form::Switch => matches!(value, "0" | "1"),
+            Form::Limit => parse_size(value).is_some(),
+            Form::PoolLimit => {
+                value == sysfs::POOL_LIMIT_NONE || matches!(parse_size(value), Some(Size::Bytes(_)))
+            }
+            Form::Codec { names } => names.iter().any(|name| name == value),
+            Form::Weight => value
+                .parse::<u32>()
+                .is_ok_and(|weight| (1..=1000).contains(&weight)),
+        }
+    }
+
+    /// Whether `found` is what a file reads back after `value` was written.
+    fn same(&self, value: &str, found: &str) -> bool {
+        match self {
+            Form::Limit | Form::PoolLimit => {
+                value == found
+                    || (parse_size(value).is_some() && parse_size(value) == parse_size(found))
+            }
+            Form::Weight => value.parse::<u32>().ok() == found.parse().ok(),
+            _ => value == found,
+        }
+    }
+}
+
+/// A tunable that exists now.
+struct Entry {
+    key: String,
+    path: PathBuf,
+    form: Form,
+}
+
+impl Control {
+    /// Finds the module's directory, [`sysfs::ROOT`] unless a test says otherwise.
+    ///
+    /// # Errors
+    /// When the module is not loaded or speaks another version of the ABI.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, SourceError> {
+        let root = root.into();
+        if !root.is_dir() {
+            return Err(SourceError::Absent {
+                what: "the tmem module".to_owned(),
+                path: root,
+                hint: "load it with `modprobe tmem` as root, or try --embedded".to_owned(),
+            });
+        }
+        let control = Self { root };
+        let path = control.root.join(sysfs::ABI);
+        let found = read_text(&path)?;
+        if found.parse() != Ok(ABI_VERSION) {
+            return Err(SourceError::WrongAbi {
+                found,
+                wanted: ABI_VERSION,
+                path,
+            });
+        }
+        Ok(control)
+    }
+
+    /// The module's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads the files of the whole.
+    ///
+    /// # Errors
+    /// When a file is missing, unreadable or not understood.
+    pub fn state(&self) -> Result<State, SourceError> {
+        Ok(State {
+            enabled: read_switch(&self.root.join(sysfs::ENABLED))?,
+            codec: read_text(&self.root.join(sysfs::CODEC))?,
+            limit_bytes: read_number(&self.root.join(sysfs::LIMIT_BYTES))?,
+            used_bytes: read_number(&self.root.join(sysfs::USED_BYTES))?,
+            overhang_bytes: read_number(&self.root.join(sysfs::OVERHANG_BYTES))?,
+        })
+    }
+
+    /// Reads the statistics of the whole.
+    ///
+    /// # Errors
+    /// When a file is missing, unreadable or not understood.
+    pub fn totals(&self) -> Result<Stats, SourceError> {
+        read_stats(&self.root.join(sysfs::STATS))
+    }
+
+    /// Reads every pool, by rising id. One that goes away meanwhile is left out.
+    ///
+    /// # Errors
+    /// When a file is missing, unreadable or not understood.
+    pub fn pools(&self) -> Result<Vec<PoolSnapshot>, SourceError> {
+        let mut pools = Vec::new();
+        for id in self.pool_ids()? {
+            let directory = self.pool_directory(id);
+            match read_pool(id, &directory) {
+                Ok(pool) => pools.push(pool),
+                Err(SourceError::Io { error, .. })
+                    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+                        && !directory.exists() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pools)
+    }
+
+    /// Everything that can be set, with its value now.
+    ///
+    /// # Errors
+    /// When a file is missing or unreadable.
+    pub fn tunables(&self) -> Result<Vec<Tunable>, SourceError> {
+        self.entries()?
+            .into_iter()
+            .map(|entry| {
+                Ok(Tunable {
+                    value: read_text(&entry.path)?,
+                    allowed: entry.form.allowed(),
+                    key: entry.key,
+                })
+            })
+            .collect()
+    }
+
+    /// Says whether a change would be accepted and permitted, changing nothing.
+    ///
+    /// # Errors
+    /// The error that [`Control::set`] would give.
+    pub fn check(&self, key: &str, value: &str) -> Result<(), SourceError> {
+        let entry = self.find(key)?;
+        if !entry.form.accepts(value) {
+            return Err(bad_value(&entry, value));
+        }
+        // Opening alone changes nothing in sysfs, and tells about the rights.
+        OpenOptions::new()
+            .write(true)
+            .open(&entry.path)
+            .map_err(|error| write_error(&entry, value, error))?;
+        Ok(())
+    }
+
+    /// Writes one tunable and reads it back.
+    ///
+    /// # Errors
+    /// Unknown key; a value that is not allowed; missing rights; a value that
+    /// did not read back.
+    pub fn set(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        let entry = self.find(key)?;
+        if !entry.form.accepts(value) {
+            return Err(bad_value(&entry, value));
+        }
+        let old = read_text(&entry.path)?;
+        OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&entry.path)
+            .and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(|error| write_error(&entry, value, error))?;
+        let new = read_text(&entry.path)?;
+        if !entry.form.same(value, &new) {
+            return Err(SourceError::NotTaken {
+                key: entry.key,
+                value: value.to_owned(),
+                found: new,
+                path: entry.path,
+            });
+        }
+        Ok(Change {
+            key: entry.key,
+            old,
+            new,
+        })
+    }
+
+    fn pool_ids(&self) -> Result<Vec<u32>, SourceError> {
+        let path = self.root.join(sysfs::POOLS);
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&path).map_err(|error| read_error(&path, error))? {
+            let entry = entry.map_err(|error| read_error(&path, error))?;
+            if let Some(id) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            {
+                ids.push(id);
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn pool_directory(&self, id: u32) -> PathBuf {
+        self.root.join(sysfs::POOLS).join(id.to_string())
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, SourceError> {
+        let codecs: Vec<String> = read_text(&self.root.join(sysfs::CODECS))?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        let mut pool_codecs = vec![sysfs::POOL_CODEC_DEFAULT.to_owned()];
+        pool_codecs.extend(codecs.iter().cloned());
+        let whole = [
+            (sysfs::ENABLED, Form::Switch),
+            (sysfs::LIMIT, Form::Limit),
+            (sysfs::CODEC, Form::Codec { names: codecs }),
+            (sysfs::KEEP_INCOMPRESSIBLE, Form::Switch),
+        ];
+        let mut entries: Vec<Entry> = whole
+            .into_iter()
+            .map(|(name, form)| Entry {
+                key: name.to_owned(),
+                path: self.root.join(name),
+                form,
+            })
+            .collect();
+        for id in self.pool_ids()? {
+            let of_pool = [
+                (
+                    sysfs::POOL_CODEC,
+                    Form::Codec {
+                        names: pool_codecs.clone(),
+                    },
+                ),
+                (sysfs::POOL_LIMIT, Form::PoolLimit),
+                (sysfs::POOL_WEIGHT, Form::Weight),
+                (sysfs::POOL_FROZEN, Form::Switch),
+            ];
+            entries.extend(of_pool.into_iter().map(|(name, form)| Entry {
+                key: format!("{}.{id}.{name}", sysfs::POOLS),
+                path: self.pool_directory(id).join(name),
+                form,
+            }));
+        }
+        Ok(entries)
+    }
+
+    fn find(&self, key: &str) -> Result<Entry, SourceError> {
+        let full = self.full_key(key)?;
+        let entries = self.entries()?;
+        let known = || {
+            entries
+                .iter()
+                .map(|entry| entry.key.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        match entries.iter().position(|entry| entry.key == full) {
+            Some(position) => entries
+                .into_iter()
+                .nth(position)
+                .ok_or_else(|| SourceError::Failed(format!("{full} went away"))),
+            None => Err(SourceError::UnknownKey {
+                key: key.to_owned(),
+                known: known(),
+            }),
+        }
+    }
+
+    /// `pool.swap.limit` -> `pools.0.limit`; other keys as they are.
+    fn full_key(&self, key: &str) -> Result<String, SourceError> {
+        let mut parts = key.splitn(2, '.');
+        let (Some("pool" | sysfs::POOLS), Some(rest)) = (parts.next(), parts.next()) else {
+            return Ok(key.to_owned());
+        };
+        let Some((pool, name)) = rest.rsplit_once('.') else {
+            return Ok(key.to_owned());
+        };
+        if pool.parse::<u32>().is_ok() {
+            return Ok(format!("{}.{pool}.{name}", sysfs::POOLS));
+        }
+        for id in self.pool_ids()? {
+            let uuid = read_uuid(&self.pool_directory(id).join(sysfs::POOL_UUID))?;
+            if pool_name(&uuid) == pool {
+                return Ok(format!("{}.{id}.{name}", sysfs::POOLS));
+            }
+        }
+        Ok(key.to_owned())
+    }
+}
+
+fn read_pool(id: u32, directory: &Path) -> Result<PoolSnapshot, SourceError> {
+    let kind_path = directory.join(sysfs::POOL_KIND);
+    let kind = match read_text(&kind_path)?.as_str() {
+        "persistent" => PoolKind::Persistent,
+        "ephemeral" => PoolKind::Ephemeral,
+        found => {
+            return Err(SourceError::Malformed {
+                path: kind_path,
+                found: found.to_owned(),
+                wanted: "persistent or ephemeral",
+            });
+        }
+    };
+    Ok(PoolSnapshot {
+        id,
+        uuid: read_uuid(&directory.join(sysfs::POOL_UUID))?,
+        kind,
+        version: read_number(&directory.join(sysfs::POOL_VERSION))?,
+        codec: read_text(&directory.join(sysfs::POOL_CODEC))?,
+        weight: read_number(&directory.join(sysfs::POOL_WEIGHT))?,
+        limit_bytes: read_pool_limit(&directory.join(sysfs::POOL_LIMIT))?,
+        frozen: read_switch(&directory.join(sysfs::POOL_FROZEN))?,
+        stats: read_stats(&directory.join(sysfs::STATS))?,
+    })
+}
+
+fn read_stats(directory: &Path) -> Result<Stats, SourceError> {
+    let number = |name: &str| read_number(&directory.join(name));
+    let mut stats = Stats {
+        pages: number("pages")?,
+        same_pages: number("same_pages")?,
+        raw_pages: number("raw_pages")?,
+        data_bytes: number("data_bytes")?,
+        store_bytes: number("store_bytes")?,
+        metadata_bytes: number("metadata_bytes")?,
+        flush_misses: number("flush_misses")?,
+        moved_pages: number("moved_pages")?,
+        ..Stats::default()
+    };
+    for (outcome, count) in Outcome::ALL.iter().zip(&mut stats.outcomes) {
+        *count = number(outcome.name())?;
+    }
+    Ok(stats)
+}
+
+fn read_text(path: &Path) -> Result<String, SourceError> {
+    fs::read_to_string(path)
+        .map(|text| text.trim_end().to_owned())
+        .map_err(|error| read_error(path, error))
+}
+
+fn read_number<T: std::str::FromStr>(path: &Path) -> Result<T, SourceError> {
+    let found = read_text(path)?;
+    found.parse().map_err(|_| SourceError::Malformed {
+        path: path.to_owned(),
+        found,
+        wanted: "a number",
+    })
+}
+
+fn read_pool_limit(path: &Path) -> Result<Option<u64>, SourceError> {
+    let found = read_text(path)?;
+    match parse_size(&found) {
+        Some(Size::Bytes(bytes)) => Ok(Some(bytes)),
+        _ if found == sysfs::POOL_LIMIT_NONE => Ok(None),
+        _ => Err(SourceError::Malformed {
+            path: path.to_owned(),
+            found,
+            wanted: "bytes or max",
+        }),
+    }
+}
+
+fn read_switch(path: &Path) -> Result<bool, SourceError> {
+    match read_text(path)?.as_str() {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        found => Err(SourceError::Malformed {
+            path: path.to_owned(),
+            found: found.to_owned(),
+            wanted: "0 or 1",
+        }),
+    }
+}
+
+fn read_uuid(path: &Path) -> Result<[u8; 16], SourceError> {
+    let found = read_text(path)?;
+    let mut uuid = [0; 16];
+    let digits: Vec<u8> = found.bytes().filter(|&byte| byte != b'-').collect();
+    let parsed = digits.len() == 32
+        && digits.chunks(2).zip(&mut uuid).all(|(pair, byte)| {
+            std::str::from_utf8(pair)
+                .ok()
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+                .map(|value| *byte = value)
+                .is_some()
+        });
+    if parsed {
+        Ok(uuid)
+    } else {
+        Err(SourceError::Malformed {
+            path: path.to_owned(),
+            found,
+            wanted: "32 hexadecimal digits",
+        })
+    }
+}
+
+fn read_error(path: &Path, error: io::Error) -> SourceError {
+    if error.kind() == ErrorKind::PermissionDenied {
+        return SourceError::MissingRights {
+            what: "reading".to_owned(),
+            needed: ROOT,
+            path: path.to_owned(),
+        };
+    }
+    SourceError::Io {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn write_error(entry: &Entry, value: &str, error: io::Error) -> SourceError {
+    match error.kind() {
+        ErrorKind::PermissionDenied => SourceError::MissingRights {
+            what: format!("setting {}", entry.key),
+            needed: ROOT,
+            path: entry.path.clone(),
+        },
+        ErrorKind::InvalidInput => bad_value(entry, value),
+        _ => SourceError::Io {
+            path: entry.path.clone(),
+            error,
+        },
+    }
+}
+
+fn bad_value(entry: &Entry, value: &str) -> SourceError {
+    SourceError::BadValue {
+        key: entry.key.clone(),
+        value: value.to_owned(),
+        allowed: entry.form.allowed(),
+        path: entry.path.clone(),
+    }
+}

@@ -1,0 +1,406 @@
+//! What the dashboard remembers: the newest snapshot and, for the last minutes,
+//! what happened between one snapshot and the next.
+
+use std::collections::VecDeque;
+
+use tmem_common::PAGE_SIZE;
+use tmem_common::event::Event;
+use tmem_common::op::{OPS, Op, Outcome};
+use tmem_common::stats::Stats;
+
+use crate::histogram::Histogram;
+use crate::source::{CellSnapshot, PoolKind, Snapshot};
+
+/// Points kept: ten minutes at one a second.
+const POINTS: usize = 600;
+
+/// Sampled events kept.
+const EVENTS: usize = 1000;
+
+/// What happened between two snapshots, and how things stood at the later one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Point {
+    /// Time between the two, in seconds.
+    pub(super) seconds: f64,
+    /// Operations, by [`Op`].
+    pub(super) ops: [u64; OPS],
+    /// Gets that found their page.
+    pub(super) hits: u64,
+    /// Gets that ended in any way.
+    pub(super) gets: u64,
+    /// Swap traffic kept from the disk, and swap traffic that reached it.
+    pub(super) swap: SwapTraffic,
+    /// Durations of the operations that did their work, by [`Op`].
+    pub(super) latency: [Histogram; OPS],
+    /// Bytes of memory held at the end.
+    pub(super) used_bytes: u64,
+}
+
+impl Point {
+    /// Operations of one kind per second.
+    pub(super) fn rate(&self, op: Op) -> f64 {
+        per_second(self.ops[op as usize], self.seconds)
+    }
+}
+
+/// Pages that the swap devices were spared, and pages that they were not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SwapTraffic {
+    pub(super) writes_avoided: u64,
+    pub(super) reads_avoided: u64,
+    /// `None` where the system's swap traffic is not measured.
+    pub(super) written: Option<u64>,
+    pub(super) read: Option<u64>,
+}
+
+impl SwapTraffic {
+    fn of(snapshot: &Snapshot) -> Self {
+        let mut traffic = Self {
+            written: snapshot.disk.map(|disk| disk.swap_pages_written),
+            read: snapshot.disk.map(|disk| disk.swap_pages_read),
+            ..Self::default()
+        };
+        for pool in &snapshot.pools {
+            if pool.kind == PoolKind::Persistent {
+                traffic.writes_avoided += stored(&pool.stats);
+                traffic.reads_avoided += outcome(&pool.stats, Outcome::Hit);
+            }
+        }
+        traffic
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let difference = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        Self {
+            writes_avoided: self.writes_avoided.saturating_sub(earlier.writes_avoided),
+            reads_avoided: self.reads_avoided.saturating_sub(earlier.reads_avoided),
+            written: difference(self.written, earlier.written),
+            read: difference(self.read, earlier.read),
+        }
+    }
+}
+
+/// Operations of one pool between the last two snapshots.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PoolRates {
+    /// Operations per second, by [`Op`].
+    pub(super) per_second: [f64; OPS],
+}
+
+/// The newest snapshot and the points of the last minutes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    points: VecDeque<Point>,
+    events: VecDeque<Event>,
+    latest: Option<Snapshot>,
+    base: Option<Base>,
+    pool_rates: Vec<(u32, PoolRates)>,
+    minimum_gap_ns: u64,
+}
+
+/// The snapshot that the next point is counted from.
+#[derive(Clone, Debug)]
+struct Base {
+    taken_ns: u64,
+    totals: Stats,
+    swap: SwapTraffic,
+    latency: [Histogram; OPS],
+    pools: Vec<(u32, Stats)>,
+}
+
+impl History {
+    /// A snapshot that follows its predecessor by less than `minimum_gap_ns`
+    /// (one taken right after a change) renews the gauges but makes no point:
+    /// rates over so short a time would only flicker.
+    pub(super) fn new(minimum_gap_ns: u64) -> Self {
+        Self {
+            minimum_gap_ns,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next snapshot.
+    pub(super) fn push(&mut self, mut snapshot: Snapshot) {
+        if let Some(observed) = &mut snapshot.observed {
+            self.events.extend(observed.events.drain(..));
+            let surplus = self.events.len().saturating_sub(EVENTS);
+            self.events.drain(..surplus);
+        }
+        let since_base = self
+            .base
+            .as_ref()
+            .map(|base| snapshot.taken_ns.saturating_sub(base.taken_ns));
+        if since_base.is_none_or(|gap| gap > self.minimum_gap_ns) {
+            let base = Base::of(&snapshot);
+            if let Some(earlier) = &self.base {
+                self.pool_rates = base.pool_rates(earlier);
+                if self.points.len() == POINTS {
+                    self.points.pop_front();
+                }
+                self.points.push_back(base.since(earlier, &snapshot));
+            }
+            self.base = Some(base);
+        }
+        self.latest = Some(snapshot);
+    }
+
+    /// The newest snapshot; its events have moved to [`History::events`].
+    pub(super) fn latest(&self) -> Option<&Snapshot> {
+        self.latest.as_ref()
+    }
+
+    /// The points, newest first.
+    pub(super) fn points(&self) -> impl ExactSizeIterator<Item = &Point> {
+        self.points.iter().rev()
+    }
+
+    /// The newest point.
+    pub(super) fn newest(&self) -> Option<&Point> {
+        self.points.back()
+    }
+
+    /// The points of the last `seconds`, newest first; at least one, if there is one.
+    pub(super) fn window(&self, seconds: f64) -> impl Iterator<Item = &Point> {
+        let mut covered = 0.0;
+        self.points().take_while(move |point| {
+            let wanted = covered < seconds - 0.5 * point.seconds || covered == 0.0;
+            covered += point.seconds;
+            wanted
+        })
+    }
+
+    /// Durations of one kind of operation within the last `seconds`.
+    pub(super) fn latency(&self, op: Op, seconds: f64) -> Histogram {
+        let mut sum = Histogram::default();
+        for point in self.window(seconds) {
+            sum.merge(&point.latency[op as usize]);
+        }
+        sum
+    }
+
+    /// Hits and gets within the last `seconds`.
+    pub(super) fn hits(&self, seconds: f64) -> (u64, u64) {
+        self.window(seconds).fold((0, 0), |(hits, gets), point| {
+            (hits + point.hits, gets + point.gets)
+        })
+    }
+
+    /// Swap traffic since the module was loaded (avoided) and since boot (reached the disk).
+    pub(super) fn swap_totals(&self) -> SwapTraffic {
+        self.latest
+            .as_ref()
+            .map(SwapTraffic::of)
+            .unwrap_or_default()
+    }
+
+    /// Operations per second of one pool, between the last two snapshots.
+    pub(super) fn pool_rates(&self, pool: u32) -> PoolRates {
+        self.pool_rates
+            .iter()
+            .find(|(id, _)| *id == pool)
+            .map(|(_, rates)| *rates)
+            .unwrap_or_default()
+    }
+
+    /// Sampled events, newest first.
+    pub(super) fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
+        self.events.iter().rev()
+    }
+}
+
+impl Base {
+    fn of(snapshot: &Snapshot) -> Self {
+        let cells = snapshot
+            .observed
+            .as_ref()
+            .map_or(&[][..], |observed| &observed.cells);
+        Self {
+            taken_ns: snapshot.taken_ns,
+            totals: snapshot.totals,
+            swap: SwapTraffic::of(snapshot),
+            latency: Op::ALL.map(|op| latency_of(cells, op, |_| true)),
+            pools: snapshot
+                .pools
+                .iter()
+                .map(|pool| (pool.id, pool.stats))
+                .collect(),
+        }
+    }
+
+    fn seconds_since(&self, earlier: &Self) -> f64 {
+        self.taken_ns.saturating_sub(earlier.taken_ns) as f64 / 1e9
+    }
+
+    fn since(&self, earlier: &Self, snapshot: &Snapshot) -> Point {
+        let hit = |stats: &Stats| outcome(stats, Outcome::Hit);
+        let op = |op: Op| ops(&self.totals, op).saturating_sub(ops(&earlier.totals, op));
+        Point {
+            seconds: self.seconds_since(earlier),
+            ops: Op::ALL.map(op),
+            hits: hit(&self.totals).saturating_sub(hit(&earlier.totals)),
+            gets: op(Op::Get),
+            swap: self.swap.since(&earlier.swap),
+            latency: std::array::from_fn(|i| self.latency[i].since(&earlier.latency[i])),
+            used_bytes: snapshot.used_bytes,
+        }
+    }
+
+    fn pool_rates(&self, earlier: &Self) -> Vec<(u32, PoolRates)> {
+        let seconds = self.seconds_since(earlier);
+        let mut rates = Vec::with_capacity(self.pools.len());
+        for (id, now) in &self.pools {
+            let then = earlier
+                .pools
+                .iter()
+                .find(|(then, _)| then == id)
+                .map(|(_, stats)| *stats)
+                .unwrap_or_default();
+            let per_second =
+                Op::ALL.map(|op| per_second(ops(now, op).saturating_sub(ops(&then, op)), seconds));
+            rates.push((*id, PoolRates { per_second }));
+        }
+        rates
+    }
+}
+
+/// Durations of the operations of kind `op` that did what was asked, from the
+/// cells of the pools that `wanted` accepts. Misses and refusals cost next to
+/// nothing and would hide what the work costs.
+pub(super) fn latency_of(
+    cells: &[CellSnapshot],
+    op: Op,
+    wanted: impl Fn(u32) -> bool,
+) -> Histogram {
+    let mut sum = Histogram::default();
+    for cell in cells {
+        let worked = cell.outcome.is_stored()
+            || matches!(
+                cell.outcome,
+                Outcome::Hit | Outcome::Flushed | Outcome::Evicted
+            );
+        if cell.op == op && worked && wanted(cell.pool) {
+            sum.merge(&cell.histogram);
+        }
+    }
+    sum
+}
+
+/// How often operations ended so.
+pub(super) fn outcome(stats: &Stats, outcome: Outcome) -> u64 {
+    stats.outcomes[outcome as usize]
+}
+
+/// Puts that were accepted.
+pub(super) fn stored(stats: &Stats) -> u64 {
+    Outcome::ALL
+        .into_iter()
+        .filter(|outcome| outcome.is_stored())
+        .map(|stored| outcome(stats, stored))
+        .sum()
+}
+
+/// Puts that were refused.
+pub(super) fn refused(stats: &Stats) -> u64 {
+    outcome(stats, Outcome::RefusedLimit)
+        + outcome(stats, Outcome::RefusedNoMemory)
+        + outcome(stats, Outcome::RefusedIncompressible)
+        + outcome(stats, Outcome::RefusedFrozen)
+}
+
+/// Operations of one kind, however they ended.
+pub(super) fn ops(stats: &Stats, op: Op) -> u64 {
+    match op {
+        Op::Put => stored(stats) + refused(stats),
+        Op::Get => {
+            outcome(stats, Outcome::Hit)
+                + outcome(stats, Outcome::Miss)
+                + outcome(stats, Outcome::Corrupt)
+        }
+        Op::Flush => outcome(stats, Outcome::Flushed) + stats.flush_misses,
+        Op::Evict => outcome(stats, Outcome::Evicted),
+    }
+}
+
+/// Bytes of the pages held, before compression.
+pub(super) fn page_bytes(stats: &Stats) -> u64 {
+    stats.pages * PAGE_SIZE as u64
+}
+
+/// A count as a rate; 0 when no time passed.
+pub(super) fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::fake;
+
+    #[test]
+    fn rates_are_differences_over_time() {
+        let mut history = History::new(0);
+        history.push(fake::snapshot(0));
+        assert!(history.newest().is_none());
+        history.push(fake::snapshot(2));
+        let point = history.newest().cloned().unwrap_or_default();
+        assert_eq!(point.seconds, 2.0);
+        // fake::snapshot: each second 1000 puts stored, 50 refused; 500 hits, 100 misses.
+        assert_eq!(point.rate(Op::Put), 1050.0);
+        assert_eq!(point.rate(Op::Get), 600.0);
+        assert_eq!(history.hits(60.0), (1000, 1200));
+        assert_eq!(history.pool_rates(0).per_second[Op::Get as usize], 600.0);
+        assert_eq!(point.swap.writes_avoided, 2000);
+    }
+
+    #[test]
+    fn a_snapshot_right_after_a_change_renews_gauges_only() {
+        let mut history = History::new(500_000_000);
+        history.push(fake::snapshot(0));
+        history.push(fake::snapshot(1));
+        let mut early = fake::snapshot(1);
+        early.taken_ns += 1_000_000;
+        early.limit_bytes = 5;
+        history.push(early);
+        assert_eq!(history.points().len(), 1);
+        assert_eq!(history.latest().map(|s| s.limit_bytes), Some(5));
+        history.push(fake::snapshot(2));
+        assert_eq!(history.newest().map(|p| p.ops[0]), Some(1050));
+    }
+
+    #[test]
+    fn a_restarted_source_gives_zero_not_a_huge_rate() {
+        let mut history = History::new(0);
+        history.push(fake::snapshot(5));
+        let mut restarted = fake::snapshot(1);
+        restarted.taken_ns = fake::snapshot(6).taken_ns;
+        history.push(restarted);
+        assert_eq!(history.newest().map(|p| p.ops), Some([0; OPS]));
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest() {
+        let mut history = History::new(0);
+        for second in 0..(POINTS as u64 + 50) {
+            history.push(fake::snapshot(second));
+        }
+        assert_eq!(history.points().len(), POINTS);
+        assert!(history.events().len() <= EVENTS);
+        let newest = history.events().next().map(|event| event.time_ns);
+        assert_eq!(newest, history.latest().map(|s| s.taken_ns - 1000));
+    }
+
+    #[test]
+    fn a_window_covers_its_seconds_and_at_least_one_point() {
+        let mut history = History::new(0);
+        for second in 0..=100 {
+            history.push(fake::snapshot(second));
+        }
+        assert_eq!(history.window(10.0).count(), 10);
+        assert_eq!(history.window(0.1).count(), 1);
+        assert_eq!(history.latency(Op::Put, 10.0).count(), 10 * 1000);
+    }
+}

@@ -1,0 +1,365 @@
+//! The eBPF side of the tool: loads the programs, attaches them to the module's
+//! tracepoints, and reads their maps. They stay attached as long as the
+//! [`Observer`] lives, and the module cannot be unloaded meanwhile.
+
+use std::error::Error;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint};
+use aya::sys::{Stats, enable_stats};
+use aya::{Ebpf, EbpfLoader, Pod};
+use aya_log::EbpfLogger;
+use log::Log;
+use tmem_common::event::{Cell, CellKey, CgroupCell, CgroupKey, Event, Lost};
+use tmem_common::op::{Op, Outcome};
+use tmem_common::sample;
+
+use crate::histogram::Histogram;
+use crate::source::{CellSnapshot, CgroupSnapshot, Observed};
+
+/// The programs, compiled by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tmem-ebpf"));
+
+/// Program and tracepoint have the same name.
+const PROGRAMS: [&str; 4] = ["tmem_put", "tmem_get", "tmem_flush", "tmem_evict"];
+
+/// Why operations cannot be observed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The caller may not use eBPF.
+    #[error(
+        "eBPF needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN, or root) and a kernel that is not \
+         locked down"
+    )]
+    MissingRights,
+    /// The module's tracepoints are not there.
+    #[error("the tracepoint {0} is not there: load the tmem module first")]
+    NoTracepoint(&'static str),
+    /// The compiled programs lack something that this file expects of them.
+    #[error("the eBPF object has no {0}")]
+    NotInObject(&'static str),
+    /// The kernel refused, or a map could not be read.
+    #[error("eBPF: {}", chain(.0.as_ref()))]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let next = inner.to_string();
+        // Transparent errors repeat their source's text.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl ObserveError {
+    fn from_aya(error: impl Error + Send + Sync + 'static) -> Self {
+        match os_error(&error) {
+            Some(libc::EPERM | libc::EACCES) if !is_verifier_error(&error) => Self::MissingRights,
+            _ => Self::Failed(Box::new(error)),
+        }
+    }
+}
+
+/// The verifier says EACCES for a program that it does not like.
+fn is_verifier_error(error: &(dyn Error + 'static)) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(ProgramError::LoadError { verifier_log, .. }) if !verifier_log.to_string().is_empty()
+    )
+}
+
+/// The system's error number that `error` goes back to.
+fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut error = Some(error);
+    while let Some(inner) = error {
+        if let Some(number) = inner.downcast_ref().and_then(io::Error::raw_os_error) {
+            return Some(number);
+        }
+        error = inner.source();
+    }
+    None
+}
+
+/// A `#[repr(C)]` record of tmem-common that a map holds.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Record<T>(T);
+
+// SAFETY: these are `#[repr(C)]` integers without padding between them, so that
+// every bit pattern of the right size is a value.
+unsafe impl Pod for Record<Cell> {}
+// SAFETY: as above.
+unsafe impl Pod for Record<CellKey> {}
+// SAFETY: as above.
+unsafe impl Pod for Record<CgroupCell> {}
+// SAFETY: as above.
+unsafe impl Pod for Record<CgroupKey> {}
+// SAFETY: as above.
+unsafe impl Pod for Record<Lost> {}
+
+/// What the programs saw so far.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Cells, cgroups and events; a cgroup's path is not known here.
+    pub observed: Observed,
+    /// Operations missing in [`Observed::cells`], since their map was full.
+    pub cells_lost: u64,
+    /// Operations missing in [`Observed::cgroups`], since their map was full.
+    pub cgroups_lost: u64,
+}
+
+/// The attached programs.
+pub struct Observer {
+    ebpf: Ebpf,
+    events: RingBuf<MapData>,
+    logger: EbpfLogger<&'static dyn Log>,
+    sample_one_in: u32,
+    /// The kernel times eBPF programs while this is open.
+    timing: Option<OwnedFd>,
+}
+
+impl Observer {
+    /// Loads the programs and attaches them; one page in `sample_one_in` gives
+    /// events, none when that is 0.
+    ///
+    /// # Errors
+    /// Missing rights, no module, or a kernel that refuses the programs.
+    pub fn attach(sample_one_in: u32) -> Result<Self, ObserveError> {
+        let mut observer = Self::load(sample_one_in)?;
+        observer.timing = enable_stats(Stats::RunTime).ok();
+        for name in PROGRAMS {
+            let program = raw_tracepoint(&mut observer.ebpf, name)?;
+            program
+                .attach(name)
+                .map_err(|error| match os_error(&error) {
+                    Some(libc::ENOENT) => ObserveError::NoTracepoint(name),
+                    _ => ObserveError::from_aya(error),
+                })?;
+        }
+        Ok(observer)
+    }
+
+    /// Loads the programs, which the kernel verifies, without attaching them.
+    fn load(sample_one_in: u32) -> Result<Self, ObserveError> {
+        let threshold = sample::threshold(sample_one_in);
+        let mut ebpf = EbpfLoader::new()
+            .override_global("SAMPLE_THRESHOLD", &threshold, true)
+            .load(OBJECT)
+            .map_err(ObserveError::from_aya)?;
+        for name in PROGRAMS {
+            raw_tracepoint(&mut ebpf, name)?
+                .load()
+                .map_err(ObserveError::from_aya)?;
+        }
+        let logger = EbpfLogger::init(&mut ebpf).map_err(ObserveError::from_aya)?;
+        let events = ebpf
+            .take_map("EVENTS")
+            .ok_or(ObserveError::NotInObject("map EVENTS"))?;
+        let events = RingBuf::try_from(events).map_err(ObserveError::from_aya)?;
+        Ok(Self {
+            ebpf,
+            events,
+            logger,
+            sample_one_in,
+            timing: None,
+        })
+    }
+
+    /// Reads what was counted since [`Observer::attach`], and the events since
+    /// the last reading.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn read(&mut self) -> Result<Reading, ObserveError> {
+        self.logger.flush();
+        let mut events = Vec::new();
+        while let Some(item) = self.events.next() {
+            if let Some(event) = decode_event(&item) {
+                events.push(event);
+            }
+        }
+        // Each CPU submits in order, but not all of them together.
+        events.sort_by_key(|event| event.time_ns);
+        let lost = self.lost()?;
+        Ok(Reading {
+            observed: Observed {
+                cells: self.cells()?,
+                cgroups: self.cgroups()?,
+                events,
+                events_dropped: lost.events,
+                sample_one_in: self.sample_one_in,
+            },
+            cells_lost: lost.cells,
+            cgroups_lost: lost.cgroups,
+        })
+    }
+
+    /// Time spent in the programs in ns; `None` when the kernel does not measure
+    /// it for us.
+    pub fn programs_ns(&self) -> Option<u64> {
+        self.timing.as_ref()?;
+        let mut sum = 0;
+        for (_, program) in self.ebpf.programs() {
+            let time = program.info().ok()?.run_time();
+            sum += u64::try_from(time.as_nanos()).ok()?;
+        }
+        Some(sum)
+    }
+
+    fn map(&self, name: &'static str) -> Result<&aya::maps::Map, ObserveError> {
+        self.ebpf.map(name).ok_or(ObserveError::NotInObject(name))
+    }
+
+    fn cells(&self) -> Result<Vec<CellSnapshot>, ObserveError> {
+        let map: PerCpuHashMap<_, Record<CellKey>, Record<Cell>> =
+            PerCpuHashMap::try_from(self.map("CELLS")?).map_err(ObserveError::from_aya)?;
+        let mut cells = Vec::new();
+        for item in map.iter() {
+            let (Record(key), values) = item.map_err(ObserveError::from_aya)?;
+            let (Some(op), Some(outcome)) = (op(key.op), outcome(key.outcome)) else {
+                continue;
+            };
+            let mut cell = CellSnapshot {
+                pool: key.pool,
+                op,
+                outcome,
+                count: 0,
+                bytes: 0,
+                total_ns: 0,
+                histogram: Histogram::default(),
+            };
+            for Record(share) in values.iter() {
+                cell.count += share.count;
+                cell.bytes += share.bytes;
+                cell.total_ns += share.total_ns;
+                cell.histogram
+                    .merge(&Histogram::from_buckets(share.histogram));
+            }
+            cells.push(cell);
+        }
+        cells.sort_by_key(|cell| (cell.pool, cell.op, cell.outcome));
+        Ok(cells)
+    }
+
+    fn cgroups(&self) -> Result<Vec<CgroupSnapshot>, ObserveError> {
+        let map: PerCpuHashMap<_, Record<CgroupKey>, Record<CgroupCell>> =
+            PerCpuHashMap::try_from(self.map("CGROUPS")?).map_err(ObserveError::from_aya)?;
+        let mut cgroups = Vec::new();
+        for item in map.iter() {
+            let (Record(key), values) = item.map_err(ObserveError::from_aya)?;
+            let (Some(op), Some(outcome)) = (op(key.op), outcome(key.outcome)) else {
+                continue;
+            };
+            cgroups.push(CgroupSnapshot {
+                id: key.cgroup,
+                path: None,
+                op,
+                outcome,
+                count: values.iter().map(|Record(share)| share.count).sum(),
+                bytes: values.iter().map(|Record(share)| share.bytes).sum(),
+            });
+        }
+        cgroups.sort_by_key(|cgroup| (cgroup.id, cgroup.op, cgroup.outcome));
+        Ok(cgroups)
+    }
+
+    fn lost(&self) -> Result<Lost, ObserveError> {
+        let map: PerCpuArray<_, Record<Lost>> =
+            PerCpuArray::try_from(self.map("LOST")?).map_err(ObserveError::from_aya)?;
+        let values = map.get(&0, 0).map_err(ObserveError::from_aya)?;
+        let mut sum = Lost::default();
+        for Record(share) in values.iter() {
+            sum.events += share.events;
+            sum.cells += share.cells;
+            sum.cgroups += share.cgroups;
+        }
+        Ok(sum)
+    }
+}
+
+fn raw_tracepoint<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut RawTracePoint, ObserveError> {
+    ebpf.program_mut(name)
+        .ok_or(ObserveError::NotInObject(name))?
+        .try_into()
+        .map_err(ObserveError::from_aya)
+}
+
+fn op(number: u32) -> Option<Op> {
+    Op::ALL.get(number as usize).copied()
+}
+
+fn outcome(number: u32) -> Option<Outcome> {
+    Outcome::ALL.get(number as usize).copied()
+}
+
+fn decode_event(bytes: &[u8]) -> Option<Event> {
+    let wide = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let narrow = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    Some(Event {
+        time_ns: wide(0)?,
+        object: wide(8)?,
+        index: wide(16)?,
+        latency_ns: wide(24)?,
+        cgroup: wide(32)?,
+        pool: narrow(40)?,
+        bytes: narrow(44)?,
+        op: narrow(48)?,
+        outcome: narrow(52)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_decoded_as_they_are_laid_out() {
+        let mut bytes = [0_u8; 56];
+        for (position, byte) in bytes.iter_mut().enumerate() {
+            *byte = position as u8;
+        }
+        let event = decode_event(&bytes).expect("long enough");
+        assert_eq!(event.time_ns, 0x0706_0504_0302_0100);
+        assert_eq!(event.cgroup, 0x2726_2524_2322_2120);
+        assert_eq!(event.pool, 0x2b2a_2928);
+        assert_eq!(event.outcome, 0x3736_3534);
+        assert_eq!(decode_event(&bytes[..55]), None);
+    }
+
+    #[test]
+    fn the_object_holds_every_program_and_map() {
+        let text = String::from_utf8_lossy(OBJECT);
+        for name in PROGRAMS
+            .iter()
+            .chain(&["CELLS", "CGROUPS", "EVENTS", "LOST", "AYA_LOGS"])
+        {
+            assert!(text.contains(name), "{name}");
+        }
+    }
+
+    /// Where this process may load eBPF, the running kernel's verifier must take
+    /// the programs; where it may not, the error must say which rights miss.
+    #[test]
+    fn the_verifier_takes_the_programs_or_rights_are_missing() {
+        match Observer::attach(1) {
+            Ok(mut observer) => {
+                observer.read().expect("maps can be read");
+            }
+            Err(ObserveError::NoTracepoint(name)) => assert_eq!(name, "tmem_put"),
+            Err(ObserveError::MissingRights) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Figures of the running system beside tmem's own: swap traffic, memory
+//! pressure, cgroup names, clocks, and what this process costs.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::source::{DiskTraffic, Pressure};
+
+/// CLOCK_MONOTONIC in ns, the clock of events too.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(ClockId::Monotonic)
+}
+
+/// CPU time of this process in ns, all threads.
+pub fn process_cpu_ns() -> u64 {
+    clock_ns(ClockId::ProcessCPUTime)
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Resident memory of this process in bytes; 0 when /proc does not tell.
+pub fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
+    pages * tmem_common::PAGE_SIZE as u64
+}
+
+/// Swap traffic from the text of `/proc/vmstat`.
+pub fn parse_disk_traffic(vmstat: &str) -> Option<DiskTraffic> {
+    Some(DiskTraffic {
+        swap_pages_written: field(vmstat, "pswpout ")?,
+        swap_pages_read: field(vmstat, "pswpin ")?,
+    })
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|value| value.trim().parse().ok())
+}
+
+/// Memory pressure from the text of `/proc/pressure/memory`.
+pub fn parse_pressure(text: &str) -> Option<Pressure> {
+    let line = |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind));
+    let value = |line: &str, name: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(name))
+            .map(str::to_owned)
+    };
+    let some = line("some ")?;
+    Some(Pressure {
+        some_avg10: value(some, "avg10=")?.parse().ok()?,
+        some_total_us: value(some, "total=")?.parse().ok()?,
+        full_avg10: value(line("full ")?, "avg10=")?.parse().ok()?,
+    })
+}
+
+/// Names cgroups by their ids, and remembers.
+#[derive(Debug)]
+pub struct CgroupNames {
+    mount: PathBuf,
+    known: HashMap<u64, Option<String>>,
+}
+
+impl CgroupNames {
+    /// Looks below `mount`, which is `/sys/fs/cgroup` for the running system.
+    pub fn new(mount: impl Into<PathBuf>) -> Self {
+        Self {
+            mount: mount.into(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// The path below the mount of the cgroup `id`, `/` for the root. The tree
+    /// is walked once for each id not met before.
+    pub fn path(&mut self, id: u64) -> Option<String> {
+        if !self.known.contains_key(&id) {
+            let mount = self.mount.clone();
+            self.walk(&mount);
+            self.known.entry(id).or_insert(None);
+        }
+        self.known.get(&id).cloned().flatten()
+    }
+
+    fn walk(&mut self, directory: &Path) {
+        let Ok(metadata) = fs::metadata(directory) else {
+            return;
+        };
+        let below = directory.strip_prefix(&self.mount).unwrap_or(directory);
+        let name = format!("/{}", below.display());
+        self.known.insert(metadata.ino(), Some(name));
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.walk(&entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swap_traffic_is_found_among_other_lines() {
+        let text = "nr_free_pages 5\npswpin 12\npswpout 34\npswpoutx 9\n";
+        let traffic = parse_disk_traffic(text).expect("both are there");
+        assert_eq!(traffic.swap_pages_read, 12);
+        assert_eq!(traffic.swap_pages_written, 34);
+        assert_eq!(parse_disk_traffic("pswpin 12\n"), None);
+    }
+
+    #[test]
+    fn pressure_is_read_from_both_lines() {
+        let text = "some avg10=1.50 avg60=0.00 avg300=0.00 total=77\n\
+                    full avg10=0.25 avg60=0.00 avg300=0.00 total=9\n";
+        let pressure = parse_pressure(text).expect("well formed");
+        assert_eq!(pressure.some_total_us, 77);
+        assert!((pressure.some_avg10 - 1.5).abs() < 1e-9);
+        assert!((pressure.full_avg10 - 0.25).abs() < 1e-9);
+        assert_eq!(parse_pressure("some avg10=1.50 total=x\n"), None);
+    }
+
+    #[test]
+    fn cgroups_are_named_by_their_directory() {
+        let mount = tempfile::tempdir().expect("a directory");
+        let inner = mount.path().join("a/b");
+        fs::create_dir_all(&inner).expect("directories");
+        let mut names = CgroupNames::new(mount.path());
+        let id = |path: &Path| fs::metadata(path).expect("there").ino();
+        assert_eq!(names.path(id(&inner)).as_deref(), Some("/a/b"));
+        assert_eq!(names.path(id(mount.path())).as_deref(), Some("/"));
+        assert_eq!(names.path(u64::MAX), None);
+        let later = mount.path().join("later");
+        fs::create_dir(&later).expect("a directory");
+        assert_eq!(names.path(id(&later)).as_deref(), Some("/later"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Sizes, durations and counts as people write and read them.
+
+use std::time::Duration;
+
+/// A size as the module takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Bytes.
+    Bytes(u64),
+    /// Percent of RAM, 0 to 100.
+    Percent(u8),
+}
+
+/// Reads `4096`, `64K`, `512M`, `2G` (powers of 1024) or `20%`; `None` for
+/// anything else.
+pub fn parse_size(text: &str) -> Option<Size> {
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent = number(percent)?;
+        return u8::try_from(percent)
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .map(Size::Percent);
+    }
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' | b'k' => (&text[..text.len() - 1], 10),
+        b'M' | b'm' => (&text[..text.len() - 1], 20),
+        b'G' | b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    number(digits)?.checked_mul(1 << shift).map(Size::Bytes)
+}
+
+/// Digits only: `str::parse` would also take a plus sign.
+fn number(digits: &str) -> Option<u64> {
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// Reads `500ms`, `2s`, `1m` or a plain number of seconds.
+///
+/// # Errors
+/// A text that says which forms are taken.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit_ms) = if let Some(digits) = text.strip_suffix("ms") {
+        (digits, 1)
+    } else if let Some(digits) = text.strip_suffix('s') {
+        (digits, 1000)
+    } else if let Some(digits) = text.strip_suffix('m') {
+        (digits, 60_000)
+    } else {
+        (text, 1000)
+    };
+    number(digits)
+        .and_then(|value| value.checked_mul(unit_ms))
+        .filter(|&ms| ms > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a time above 0 such as 500ms, 2s or 1m is wanted".to_owned())
+}
+
+/// Bytes with three significant digits and a binary unit: `1.50 MiB`.
+pub fn show_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", three_digits(value), UNITS[unit])
+}
+
+/// A duration with three significant digits: `850 ns`, `12.3 us`, `4.00 ms`.
+pub fn show_ns(ns: u64) -> String {
+    if ns < 1000 {
+        return format!("{ns} ns");
+    }
+    let mut value = ns as f64 / 1000.0;
+    let mut unit = "us";
+    for larger in ["ms", "s"] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = larger;
+    }
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A count with its thousands set apart: `1,234,567`.
+pub fn show_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// A share of 1 as percent: `97.3 %`; `-` for none.
+pub fn show_share(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
+fn three_digits(value: f64) -> String {
+    if value < 9.995 {
+        format!("{value:.2}")
+    } else if value < 99.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_module_reads_them() {
+        assert_eq!(parse_size("4096"), Some(Size::Bytes(4096)));
+        assert_eq!(parse_size("1G"), Some(Size::Bytes(1 << 30)));
+        assert_eq!(parse_size("64k"), Some(Size::Bytes(65536)));
+        assert_eq!(parse_size("20%"), Some(Size::Percent(20)));
+        for bad in [
+            "",
+            "G",
+            "%",
+            "-1",
+            "+1",
+            "1.5G",
+            "101%",
+            "1T",
+            "1 G",
+            "99999999999G",
+            "é",
+        ] {
+            assert_eq!(parse_size(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_with_their_units() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_duration("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(parse_duration("1m"), Ok(Duration::from_secs(60)));
+        for bad in ["", "0s", "s", "-1s", "1h", "1.5s"] {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_with_three_digits() {
+        assert_eq!(show_bytes(1023), "1023 B");
+        assert_eq!(show_bytes(1536), "1.50 KiB");
+        assert_eq!(show_bytes(1000 * 1024), "0.98 MiB");
+        assert_eq!(show_bytes(1 << 30), "1.00 GiB");
+        assert_eq!(show_ns(999), "999 ns");
+        assert_eq!(show_ns(12_340), "12.3 us");
+        assert_eq!(show_ns(999_900), "1.00 ms");
+        assert_eq!(show_ns(2_500_000_000), "2.50 s");
+        assert_eq!(show_count(1_234_567), "1,234,567");
+        assert_eq!(show_count(123), "123");
+        assert_eq!(show_share(Some(0.973)), "97.3 %");
+        assert_eq!(show_share(None), "-");
+    }
+}
