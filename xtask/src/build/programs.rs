@@ -1,0 +1,53 @@
+//! The static programs of the machines: the `tmem` tool and the guest's init.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::paths;
+use crate::prepare::Nightly;
+use crate::process::{cargo, run};
+
+/// A target of its own, so that the flags do not disturb the workspace's builds.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Paths of the static programs, stripped.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    /// The command-line tool, eBPF programs included.
+    pub(crate) tmem: PathBuf,
+    /// The machines' init.
+    pub(crate) guest: PathBuf,
+}
+
+/// Builds both.
+pub(super) fn build(nightly: &Nightly) -> Result<Programs> {
+    let mut command = cargo()?;
+    command.args(["build", "--quiet", "--release", "--target", TARGET]);
+    command.args([
+        "-p",
+        "tmem-user",
+        "-p",
+        "tmem-tests",
+        "--bin",
+        "tmem",
+        "--bin",
+        "tmem-guest",
+    ]);
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run(nightly.lend_to(&mut command))?;
+    let dir = paths::output().join("bin");
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let strip = |name: &str| -> Result<PathBuf> {
+        let built = paths::target().join(TARGET).join("release").join(name);
+        let stripped = dir.join(name);
+        run(Command::new("strip").arg("-o").arg(&stripped).arg(built))?;
+        Ok(stripped)
+    };
+    Ok(Programs {
+        tmem: strip("tmem")?,
+        guest: strip("tmem-guest")?,
+    })
+}

@@ -1,0 +1,55 @@
+//! Brings what is missing: Debian packages, toolchain parts, kernel roots. What is
+//! there already costs a few file look-ups and no network.
+
+mod packages;
+pub(crate) mod roots;
+mod toolchain;
+
+use anyhow::Result;
+use tmem_tests::{Kernel, Machine};
+
+pub(crate) use toolchain::Nightly;
+
+/// What a chore needs beyond a stable toolchain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs {
+    /// Kernels to build for and to boot.
+    pub(crate) kernels: Vec<Kernel>,
+    /// Machines to boot them on; empty: nothing is booted.
+    pub(crate) machines: Vec<Machine>,
+    /// The nightly toolchain and bpf-linker: kernel object and eBPF programs.
+    pub(crate) programs: bool,
+    /// Miri, for the tests.
+    pub(crate) miri: bool,
+}
+
+impl Needs {
+    /// Everything that any chore could want.
+    pub(crate) fn everything() -> Self {
+        Self {
+            kernels: Kernel::ALL.to_vec(),
+            machines: vec![Machine::Qemu, Machine::Ibt],
+            programs: true,
+            miri: true,
+        }
+    }
+}
+
+/// Brings what is missing; the nightly toolchain to use.
+///
+/// # Errors
+/// When something cannot be had, with what to do about it.
+pub(crate) fn prepare(needs: &Needs) -> Result<Nightly> {
+    packages::install(needs)?;
+    let nightly = toolchain::nightly(needs)?;
+    if needs.programs {
+        toolchain::bpf_linker()?;
+    }
+    for kernel in &needs.kernels {
+        roots::kernel(*kernel)?;
+    }
+    if needs.machines.contains(&Machine::Ibt) {
+        roots::bochs()?;
+    }
+    Ok(nightly)
+}

@@ -1,0 +1,14 @@
+//! Virtual machines: what they boot from, how they are started, watched and stopped.
+
+mod console;
+mod cpio;
+mod initramfs;
+mod machine;
+mod modules;
+mod qemu;
+mod shell;
+
+pub(crate) use console::Outcome;
+pub(crate) use machine::{Boot, End, Report, run};
+pub(crate) use qemu::interactive;
+pub(crate) use shell::shell;

@@ -1,0 +1,82 @@
+//! Machines in QEMU: with KVM where it works, else emulated.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::machine::{Boot, Files, Running, files};
+use crate::process::{describe, run};
+
+/// Without this QEMU's own threads race with a kernel that patches its code
+/// (ftrace, kprobes, static keys); seen on 6.12 and 7.2.
+const EMULATED: &str = "tcg,thread=single";
+
+/// QEMU and its arguments, but for the console. It ends with us, whatever ends us.
+fn command(boot: &Boot<'_>, files: &Files) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-vga",
+        "none",
+    ]);
+    if std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+    {
+        command.args(["-accel", "kvm"]);
+    }
+    command.args(["-accel", EMULATED, "-cpu", "max"]);
+    command.args([
+        "-m",
+        &boot.memory_mib.to_string(),
+        "-smp",
+        &boot.cpus.to_string(),
+    ]);
+    command
+        .arg("-kernel")
+        .arg(&files.image)
+        .arg("-initrd")
+        .arg(&files.initramfs);
+    let mut arguments = format!("console=ttyS0 panic=-1 {}", boot.arguments);
+    if let Some(swap) = &files.swap {
+        let drive = format!(
+            "file={},if=none,id=swap,format=raw,cache=unsafe",
+            swap.display()
+        );
+        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=swap"]);
+        arguments.push_str(" tmem.swap=/dev/vda");
+    }
+    command.args(["-append", &arguments]);
+    command
+}
+
+/// Starts a machine with its console on a pipe.
+pub(super) fn start(boot: &Boot<'_>, files: &Files) -> Result<Running> {
+    let mut command = command(boot, files);
+    command.args(["-serial", "stdio", "-monitor", "none"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", describe(&command)))?;
+    let serial = child.stdout.take().context("the console's pipe")?;
+    Ok(Running {
+        child,
+        serial: Box::new(serial),
+    })
+}
+
+/// Runs a machine with its console on our terminal, until it powers off or the user
+/// leaves it with Ctrl-A X.
+pub(crate) fn interactive(boot: &Boot<'_>) -> Result<()> {
+    let files = files(boot)?;
+    let mut command = command(boot, &files);
+    command.args(["-serial", "mon:stdio"]);
+    run(&mut command)
+}
