@@ -1,0 +1,875 @@
+//! The engine: puts, gets and flushes of pages, and the pools they are in.
+//!
+//! Lock order (each is taken only while holding locks above it in this list):
+//!
+//! 1. pools: opening and closing of pools, `retired`
+//! 2. shard i: the shard's tables and lists, and the data of its pages' slots
+//! 3. store: slots, spans, and the memory of all records
+//!
+//! At most one shard is locked at a time. Codecs run, and memory that may be
+//! waited for is taken, without locks; only a shard's table takes and returns
+//! pages (never waiting) under its lock. A page is put in four steps: compress
+//! into a scratch; take a slot and a record (store lock); fill the slot; make it
+//! visible in place of an older copy (shard lock), which is freed afterwards.
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use tmem_common::MAX_POOLS;
+use tmem_common::codec::{CODEC_DEFAULT, Codec};
+use tmem_common::op::Outcome;
+use tmem_common::stats::Stats;
+
+use crate::codec::{self, Scratch};
+use crate::host::{Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
+use crate::index::{Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, shard_of};
+use crate::memory::{Frames, LockGuard, Memory, NoPage};
+use crate::pool::{
+    POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Pool, PoolError, PoolInfo, PoolSpec, State,
+};
+use crate::slab::Need;
+use crate::store::{self, Spans, Store};
+
+/// Pages that are unlinked under one hold of a shard's lock.
+pub(crate) const BATCH: usize = 8;
+/// Frames that freeing one page may bring to hand: a span with the two pages of
+/// its descriptor, and two pages each of the entry's and the object's slab.
+const FRAMES_PER_FREE: usize = store::SPAN_PAGES + 6;
+
+/// What an operation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Bytes of data that the page takes or took.
+    pub bytes: u32,
+}
+
+/// The tier: everything that one module, or one process, keeps. All methods take
+/// `&self` and may run at the same time.
+pub struct Engine<H> {
+    pub(crate) memory: Memory<H>,
+    pub(crate) entries: Entries,
+    pub(crate) objects: Objects,
+    pub(crate) spans: Spans,
+    store: UnsafeCell<Store>,
+    shards: [UnsafeCell<Shard>; SHARDS],
+    pub(crate) pools: [Pool; MAX_POOLS],
+    /// Counters of the pools that are gone.
+    retired: UnsafeCell<Stats>,
+    default_codec: AtomicU32,
+    enabled: AtomicBool,
+    keep_incompressible: AtomicBool,
+    /// The host was told that maintenance is worth while, and has not begun.
+    maintenance_wanted: AtomicBool,
+}
+
+// SAFETY: what is not atomic is reached through the guards of the host's locks only, and the
+// frames that raw pointers lead to belong to the engine.
+unsafe impl<H: Host> Sync for Engine<H> {}
+// SAFETY: nothing in it is tied to a thread; the host is moved along with it.
+unsafe impl<H: Host + Send> Send for Engine<H> {}
+
+/// A locked part of the engine.
+pub(crate) struct Locked<'a, H: Host, T> {
+    pub(crate) part: &'a mut T,
+    _guard: LockGuard<'a, H>,
+}
+
+/// A scratch in use, returned on drop.
+struct ScratchGuard<'a, H: Host> {
+    host: &'a H,
+    scratch: NonNull<Scratch>,
+}
+
+impl<H: Host> ScratchGuard<'_, H> {
+    #[inline(always)]
+    fn get(&mut self) -> &mut Scratch {
+        // SAFETY: the host gave it to us alone until it is put back.
+        unsafe { self.scratch.as_mut() }
+    }
+}
+
+impl<H: Host> Drop for ScratchGuard<'_, H> {
+    fn drop(&mut self) {
+        // SAFETY: it came from scratch_get and is not used any more.
+        unsafe { self.host.scratch_put(self.scratch) }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// Brings memory into the state of an engine without pools, with a budget of
+    /// `limit` bytes for everything that it takes from the host (the engine itself,
+    /// about 130 KiB, not counted).
+    ///
+    /// # Safety
+    /// `engine` is valid for writes of an `Engine<H>` and aligned for it.
+    pub unsafe fn init_at(engine: *mut Self, host: H, limit: u64) {
+        // SAFETY: valid for writes by the caller's promise; written in place, since an engine is too
+        // large for a kernel's stack. All parts but the ones set here are valid, and empty, as zero bytes.
+        unsafe {
+            engine.write_bytes(0, 1);
+            (&raw mut (*engine).memory).write(Memory::new(host, limit));
+            (*engine).default_codec.store(Codec::Lz4 as u32, Relaxed);
+            (*engine).enabled.store(true, Relaxed);
+            (*engine).keep_incompressible.store(true, Relaxed);
+        }
+    }
+
+    /// The host.
+    pub fn host(&self) -> &H {
+        &self.memory.host
+    }
+
+    #[inline(always)]
+    pub(crate) fn records(&self) -> Records<'_, H> {
+        Records {
+            memory: &self.memory,
+            entries: &self.entries,
+            objects: &self.objects,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock_shard(&self, i: usize) -> Locked<'_, H, Shard> {
+        let guard = self.memory.lock(i);
+        Locked {
+            // SAFETY: shard i is reached only here, and its lock is held as long as this reference.
+            part: unsafe { &mut *self.shards[i].get() },
+            _guard: guard,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock_store(&self) -> Locked<'_, H, Store> {
+        let guard = self.memory.lock(LOCK_STORE);
+        Locked {
+            // SAFETY: the store is reached only here, and its lock is held as long as this reference.
+            part: unsafe { &mut *self.store.get() },
+            _guard: guard,
+        }
+    }
+
+    fn lock_pools(&self) -> Locked<'_, H, Stats> {
+        let guard = self.memory.lock(LOCK_POOLS);
+        Locked {
+            // SAFETY: `retired` is reached only here, and its lock is held as long as this reference.
+            part: unsafe { &mut *self.retired.get() },
+            _guard: guard,
+        }
+    }
+
+    fn scratch(&self) -> ScratchGuard<'_, H> {
+        ScratchGuard {
+            host: &self.memory.host,
+            scratch: self.memory.host.scratch_get(),
+        }
+    }
+
+    #[inline(always)]
+    fn pool(&self, pool: u32) -> Option<&Pool> {
+        self.pools.get(pool as usize).filter(|pool| pool.is_live())
+    }
+
+    // -- pages ----------------------------------------------------------------
+
+    /// Offers a page. When it is refused an older copy is gone as well. `owner` is
+    /// the id of the cgroup that the page belongs to; ids of 2^32 and above are
+    /// forgotten. Indexes of 2^36 and above are refused as beyond the limit. May sleep.
+    pub fn put(&self, pool: u32, object: u64, index: u64, page: &Page, owner: u64) -> Report {
+        let handle = Handle {
+            pool,
+            object,
+            index,
+        };
+        let refused = |outcome| Report { outcome, bytes: 0 };
+        let Some(home) = self.pool(pool) else {
+            return refused(Outcome::RefusedFrozen);
+        };
+        let mut result = self.try_put(home, handle, page, owner);
+        if result.is_err()
+            && self.drop_page(home, handle).is_some()
+            && result == Err(Outcome::RefusedLimit)
+        {
+            // What the older copy took may be what was missing.
+            result = self.try_put(home, handle, page, owner);
+        }
+        let report = result.unwrap_or_else(refused);
+        home.count(report.outcome);
+        report
+    }
+
+    fn try_put(
+        &self,
+        home: &Pool,
+        handle: Handle,
+        page: &Page,
+        owner: u64,
+    ) -> Result<Report, Outcome> {
+        let state = home.state();
+        if !state.accepts_puts() || !self.enabled.load(Relaxed) {
+            return Err(Outcome::RefusedFrozen);
+        }
+        if handle.index > MAX_INDEX {
+            return Err(Outcome::RefusedLimit);
+        }
+        if let Some(word) = codec::fill_word(page) {
+            let entry = self.reserve(|_, entry, _| Ok((entry, Body::Fill(word))), handle, owner)?;
+            return self.insert(home, state, handle, entry, Outcome::StoredSame);
+        }
+        let codec = self.codec_of(home);
+        let mut scratch = self.scratch();
+        let scratch = scratch.get();
+        let Some(len) = codec::compress(&self.memory.host, codec, page, scratch) else {
+            return self.put_raw(home, state, handle, page, owner, codec);
+        };
+        let entry = self.reserve(
+            |store, entry, (hand, tight)| {
+                let place = store.alloc(&self.memory, &self.spans, len, entry, tight, hand)?;
+                Ok((entry, Body::Slot(codec, len as u32, place)))
+            },
+            handle,
+            owner,
+        )?;
+        if let Body::Slot(_, _, place) = entry.1 {
+            // SAFETY: the slot was just allocated for this entry, which nobody else can reach yet.
+            unsafe { store::write(&self.memory, &self.spans, place, &scratch.data[..len]) };
+        }
+        self.insert(home, state, handle, entry, Outcome::Stored)
+    }
+
+    /// Keeps a page as it is.
+    #[inline(never)]
+    fn put_raw(
+        &self,
+        home: &Pool,
+        state: State,
+        handle: Handle,
+        page: &Page,
+        owner: u64,
+        codec: Codec,
+    ) -> Result<Report, Outcome> {
+        if codec != Codec::None && !self.keep_incompressible.load(Relaxed) {
+            return Err(Outcome::RefusedIncompressible);
+        }
+        let entry = self.reserve(
+            |store, entry, (hand, _)| {
+                let frame = hand.pop().ok_or(Need(1))?;
+                store.raw_page(true);
+                Ok((entry, Body::Raw(frame)))
+            },
+            handle,
+            owner,
+        )?;
+        if let Body::Raw(frame) = entry.1 {
+            // SAFETY: the frame was just taken for this entry, which nobody else can reach yet.
+            unsafe { core::ptr::copy_nonoverlapping(page.as_ptr(), self.memory.page(frame), PAGE) };
+        }
+        self.insert(home, state, handle, entry, Outcome::StoredRaw)
+    }
+
+    fn codec_of(&self, home: &Pool) -> Codec {
+        let number = match home.codec.load(Relaxed) {
+            CODEC_DEFAULT => self.default_codec.load(Relaxed),
+            number => number,
+        };
+        Codec::from_number(number).unwrap_or(Codec::None)
+    }
+
+    /// Takes a record and, by `body`, memory for the page's data; both or neither.
+    #[inline(always)]
+    fn reserve(
+        &self,
+        body: impl Fn(&mut Store, u32, (&mut Frames, bool)) -> Result<(u32, Body), Need>,
+        handle: Handle,
+        owner: u64,
+    ) -> Result<(u32, Body), Outcome> {
+        let shard = shard_of(handle.pool, handle.object);
+        self.with_frames(|store, hand, tight| {
+            let entry = self.entries.alloc(&self.memory, hand)?;
+            match body(store, entry, (hand, tight)) {
+                Ok(reserved) => {
+                    self.entries.at(&self.memory, entry).init(
+                        shard,
+                        handle.index,
+                        reserved.1,
+                        owner,
+                    );
+                    Ok(reserved)
+                }
+                Err(Need(n)) => {
+                    self.entries.free(&self.memory, entry, hand);
+                    // The entry wants its own two pages again.
+                    Err(Need(n.saturating_add(2)))
+                }
+            }
+        })
+    }
+
+    /// Runs `take` under the store lock, with as many frames in hand as it asks for.
+    #[inline(always)]
+    fn with_frames<T>(
+        &self,
+        take: impl Fn(&mut Store, &mut Frames, bool) -> Result<T, Need>,
+    ) -> Result<T, Outcome> {
+        let mut hand = Frames::new();
+        let mut tight = false;
+        let mut rounds = 0;
+        let result = loop {
+            let taken = take(self.lock_store().part, &mut hand, tight);
+            let Err(Need(n)) = taken else {
+                break taken.map_err(|_| Outcome::RefusedNoMemory);
+            };
+            match self.gather(&mut hand, n, &mut rounds, &mut tight) {
+                Ok(()) => {}
+                Err(outcome) => break Err(outcome),
+            }
+        };
+        hand.give_back(&self.memory);
+        result
+    }
+
+    /// Brings `n` frames to hand, by eviction if need be; when they are not to be
+    /// had, asks for a last try without them (`tight`), then gives up.
+    #[inline(never)]
+    fn gather(
+        &self,
+        hand: &mut Frames,
+        n: usize,
+        rounds: &mut u32,
+        tight: &mut bool,
+    ) -> Result<(), Outcome> {
+        const ROUNDS: u32 = 8;
+        if n > Frames::CAPACITY {
+            return Err(Outcome::RefusedNoMemory);
+        }
+        let Err(why) = hand.fill(&self.memory, n) else {
+            return Ok(());
+        };
+        // Frames in hand count as used: they must not stand in the way.
+        hand.give_back(&self.memory);
+        if why == NoPage::Limit && *rounds < ROUNDS && self.make_room(n as u64) {
+            *rounds += 1;
+            return Ok(());
+        }
+        if !*tight {
+            *tight = true;
+            return Ok(());
+        }
+        Err(match why {
+            NoPage::Limit => Outcome::RefusedLimit,
+            NoPage::Host => Outcome::RefusedNoMemory,
+        })
+    }
+
+    /// Makes a reserved page visible, in place of an older copy. On an error the
+    /// reservation is undone.
+    fn insert(
+        &self,
+        home: &Pool,
+        state: State,
+        handle: Handle,
+        (entry, body): (u32, Body),
+        outcome: Outcome,
+    ) -> Result<Report, Outcome> {
+        let footprint = body.footprint(&self.memory, &self.spans);
+        let undo = |emptied, outcome| {
+            self.free_records(&[Removed {
+                entry,
+                emptied,
+                key: 0,
+            }]);
+            Err(outcome)
+        };
+        if !home.charge(footprint) && !(self.make_room_in(handle.pool) && home.charge(footprint)) {
+            return undo(0, Outcome::RefusedLimit);
+        }
+        if home.is_persistent() && !self.memory.host.pin() {
+            home.uncharge(footprint);
+            return undo(0, Outcome::RefusedFrozen);
+        }
+        let mut object = 0;
+        loop {
+            match self.link(home, state, handle, entry, &mut object) {
+                Link::Done(old) => {
+                    if object != 0 {
+                        self.free_records(&[Removed {
+                            entry: 0,
+                            emptied: object,
+                            key: 0,
+                        }]);
+                    }
+                    if old.entry != 0 {
+                        self.free_removed(home, &[old]);
+                    }
+                    return Ok(Report {
+                        outcome,
+                        bytes: body.len(),
+                    });
+                }
+                Link::NeedsObject => {
+                    let taken =
+                        self.with_frames(|_, hand, _| self.objects.alloc(&self.memory, hand));
+                    match taken {
+                        Ok(id) => object = id,
+                        Err(outcome) => {
+                            self.unaccount(home, footprint);
+                            return undo(0, outcome);
+                        }
+                    }
+                }
+                Link::Stale => {
+                    self.unaccount(home, footprint);
+                    return undo(object, Outcome::RefusedFrozen);
+                }
+            }
+        }
+    }
+
+    /// One attempt to link an entry; uses up `object` if the object is new.
+    #[inline(always)]
+    fn link(
+        &self,
+        home: &Pool,
+        state: State,
+        handle: Handle,
+        entry: u32,
+        object: &mut u32,
+    ) -> Link {
+        let records = self.records();
+        let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+        // Compared under the lock: closing a pool takes each shard's lock after the change of state.
+        if home.state() != state {
+            return Link::Stale;
+        }
+        let aged = !home.is_persistent();
+        let mut owner = shard.part.find_object(&records, handle.pool, handle.object);
+        let mut old = Removed::default();
+        if owner == 0 {
+            if *object == 0 {
+                return Link::NeedsObject;
+            }
+            owner = core::mem::take(object);
+            shard
+                .part
+                .add_object(&records, owner, handle.pool, handle.object);
+        } else {
+            let id = shard.part.find_in(&records, owner, handle.index);
+            if id != 0 {
+                old = shard.part.unlink(&records, id, aged, true);
+            }
+        }
+        shard.part.link(&records, entry, owner, aged);
+        Link::Done(old)
+    }
+
+    /// Asks for a page, which is written on a hit and undefined when it is corrupt. May sleep.
+    pub fn get(&self, pool: u32, object: u64, index: u64, page: &mut Page) -> Report {
+        let miss = Report {
+            outcome: Outcome::Miss,
+            bytes: 0,
+        };
+        let Some(home) = self.pool(pool) else {
+            return miss;
+        };
+        let handle = Handle {
+            pool,
+            object,
+            index,
+        };
+        let mut scratch = self.scratch();
+        let scratch = scratch.get();
+        let Some((body, removed)) = self.copy_out(home, handle, page, &mut scratch.data) else {
+            home.count(Outcome::Miss);
+            return miss;
+        };
+        if removed.entry != 0 {
+            self.free_removed(home, &[removed]);
+        }
+        let good = match body {
+            Body::Fill(word) => {
+                codec::fill(page, word);
+                true
+            }
+            Body::Raw(_) => true,
+            Body::Slot(codec, len, _) => codec::decompress(
+                &self.memory.host,
+                codec,
+                &scratch.data[..len as usize],
+                page,
+            ),
+        };
+        #[cfg(feature = "broken-for-control")]
+        if index % 61 == 7 {
+            page[PAGE / 2] ^= 1;
+        }
+        let outcome = if good { Outcome::Hit } else { Outcome::Corrupt };
+        home.count(outcome);
+        Report {
+            outcome,
+            bytes: body.len(),
+        }
+    }
+
+    /// Copies a page's data out under its shard's lock: raw pages to `page`,
+    /// compressed bytes to `data`.
+    #[inline(always)]
+    fn copy_out(
+        &self,
+        home: &Pool,
+        handle: Handle,
+        page: &mut Page,
+        data: &mut [u8],
+    ) -> Option<(Body, Removed)> {
+        let records = self.records();
+        let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+        let id = shard.part.find(&records, handle);
+        if id == 0 {
+            return None;
+        }
+        let body = records.entry(id).body();
+        match body {
+            Body::Fill(_) => {}
+            // SAFETY: the frame belongs to this entry, which stays while its shard is locked.
+            Body::Raw(frame) => unsafe {
+                core::ptr::copy_nonoverlapping(self.memory.page(frame), page.as_mut_ptr(), PAGE);
+            },
+            // SAFETY: the slot belongs to this entry and is stable while its shard is locked.
+            Body::Slot(_, len, place) => unsafe {
+                store::read(&self.memory, &self.spans, place, &mut data[..len as usize]);
+            },
+        }
+        let aged = !home.is_persistent();
+        let removed = if home.is_exclusive() {
+            shard.part.unlink(&records, id, aged, false)
+        } else {
+            if aged {
+                shard.part.touch(&records, id, handle.pool);
+            }
+            Removed::default()
+        };
+        Some((body, removed))
+    }
+
+    /// Whether a page is there. Any context.
+    pub fn contains(&self, pool: u32, object: u64, index: u64) -> bool {
+        let handle = Handle {
+            pool,
+            object,
+            index,
+        };
+        self.pool(pool).is_some()
+            && self
+                .lock_shard(shard_of(pool, object))
+                .part
+                .find(&self.records(), handle)
+                != 0
+    }
+
+    /// Withdraws a page. Any context; takes no memory.
+    pub fn flush_page(&self, pool: u32, object: u64, index: u64) -> Report {
+        let miss = Report {
+            outcome: Outcome::Miss,
+            bytes: 0,
+        };
+        let Some(home) = self.pool(pool) else {
+            return miss;
+        };
+        match self.drop_page(
+            home,
+            Handle {
+                pool,
+                object,
+                index,
+            },
+        ) {
+            None => {
+                home.count_flush_miss();
+                miss
+            }
+            Some(bytes) => {
+                home.count(Outcome::Flushed);
+                Report {
+                    outcome: Outcome::Flushed,
+                    bytes,
+                }
+            }
+        }
+    }
+
+    /// Withdraws all pages of an object; the number of pages. Any context; takes
+    /// no memory, and the locks are dropped between small batches.
+    pub fn flush_object(&self, pool: u32, object: u64) -> u64 {
+        let Some(home) = self.pool(pool) else {
+            return 0;
+        };
+        let mut flushed = 0;
+        loop {
+            let n = self.drop_batch(home, shard_of(pool, object), |shard, records| {
+                shard.find_object(records, pool, object)
+            });
+            if n == 0 {
+                break;
+            }
+            for _ in 0..n {
+                home.count(Outcome::Flushed);
+            }
+            flushed += n as u64;
+        }
+        if flushed == 0 {
+            home.count_flush_miss();
+        }
+        flushed
+    }
+
+    /// Removes a page; its bytes of data, if there was one.
+    fn drop_page(&self, home: &Pool, handle: Handle) -> Option<u32> {
+        let records = self.records();
+        let removed = {
+            let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+            match shard.part.find(&records, handle) {
+                0 => return None,
+                id => shard
+                    .part
+                    .unlink(&records, id, !home.is_persistent(), false),
+            }
+        };
+        let bytes = records.entry(removed.entry).body().len();
+        self.free_removed(home, &[removed]);
+        Some(bytes)
+    }
+
+    /// Removes up to [`BATCH`] pages of the object that `choose` names; how many.
+    fn drop_batch(
+        &self,
+        home: &Pool,
+        shard: usize,
+        choose: impl Fn(&Shard, &Records<'_, H>) -> u32,
+    ) -> usize {
+        let records = self.records();
+        let mut batch = [Removed::default(); BATCH];
+        let mut n = 0;
+        {
+            let shard = self.lock_shard(shard);
+            let object = choose(shard.part, &records);
+            while object != 0 && n < BATCH && (n == 0 || batch[n - 1].emptied == 0) {
+                let id = shard.part.first_of(&records, object);
+                batch[n] = shard
+                    .part
+                    .unlink(&records, id, !home.is_persistent(), false);
+                n += 1;
+            }
+        }
+        self.free_removed(home, &batch[..n]);
+        n
+    }
+
+    /// Ends the accounting of a page.
+    fn unaccount(&self, home: &Pool, footprint: crate::pool::Footprint) {
+        let persistent = home.is_persistent();
+        home.uncharge(footprint);
+        if persistent {
+            self.memory.host.unpin();
+        }
+    }
+
+    /// Ends the accounting of pages that left the index, and frees them.
+    pub(crate) fn free_removed(&self, home: &Pool, removed: &[Removed]) {
+        for page in removed {
+            let body = self.entries.at(&self.memory, page.entry).body();
+            self.unaccount(home, body.footprint(&self.memory, &self.spans));
+        }
+        self.free_records(removed);
+    }
+
+    /// Frees records and data that nobody else can reach.
+    #[inline(never)]
+    fn free_records(&self, removed: &[Removed]) {
+        let mut hand = Frames::new();
+        let mut sparse = false;
+        let mut rest = removed.iter();
+        while rest.len() != 0 {
+            {
+                let store = self.lock_store();
+                while !hand.is_full_for(FRAMES_PER_FREE) {
+                    let Some(page) = rest.next() else { break };
+                    if page.entry != 0 {
+                        match self.entries.at(&self.memory, page.entry).body() {
+                            Body::Fill(_) => {}
+                            Body::Raw(frame) => {
+                                store.part.raw_page(false);
+                                hand.push(frame);
+                            }
+                            Body::Slot(_, _, place) => {
+                                sparse |=
+                                    store.part.free(&self.memory, &self.spans, place, &mut hand);
+                            }
+                        }
+                        self.entries.free(&self.memory, page.entry, &mut hand);
+                    }
+                    if page.emptied != 0 {
+                        self.objects.free(&self.memory, page.emptied, &mut hand);
+                    }
+                }
+            }
+            hand.give_back(&self.memory);
+        }
+        if sparse
+            && !self.maintenance_wanted.load(Relaxed)
+            && !self.maintenance_wanted.swap(true, Relaxed)
+        {
+            self.memory.host.wake_maintenance();
+        }
+    }
+
+    // -- pools ------------------------------------------------------------------
+
+    /// Opens a pool; its number. May sleep.
+    pub fn pool_create(&self, spec: &PoolSpec) -> Result<u32, PoolError> {
+        if spec.flags & !(POOL_PERSISTENT | POOL_EXCLUSIVE_GET) != 0 {
+            return Err(PoolError::Invalid);
+        }
+        let _pools = self.lock_pools();
+        let named = spec.uuid != [0; 16];
+        if named
+            && self
+                .pools
+                .iter()
+                .any(|pool| pool.is_live() && pool.uuid() == spec.uuid)
+        {
+            return Err(PoolError::Exists);
+        }
+        let number = self.pools.iter().position(|pool| pool.open(spec));
+        number.map(|number| number as u32).ok_or(PoolError::NoSpace)
+    }
+
+    /// Closes a pool; its pages are gone on return. May sleep.
+    pub fn pool_destroy(&self, pool: u32) -> Result<(), PoolError> {
+        let home = self.pools.get(pool as usize).ok_or(PoolError::NotFound)?;
+        {
+            let _pools = self.lock_pools();
+            if !home.begin_close() {
+                return Err(PoolError::NotFound);
+            }
+        }
+        for shard in 0..SHARDS {
+            while self.drop_batch(home, shard, |shard, _| shard.any_object(pool)) != 0 {}
+        }
+        let retired = self.lock_pools();
+        home.end_close(retired.part);
+        Ok(())
+    }
+
+    /// A pool's settings. Any context.
+    pub fn pool_info(&self, pool: u32) -> Result<PoolInfo, PoolError> {
+        self.pool(pool).map(Pool::info).ok_or(PoolError::NotFound)
+    }
+
+    // -- settings ---------------------------------------------------------------
+
+    /// Whether puts are accepted at all.
+    pub fn set_enabled(&self, on: bool) {
+        self.enabled.store(on, Relaxed);
+    }
+
+    /// Whether pages that no codec makes smaller are kept (else refused).
+    pub fn set_keep_incompressible(&self, on: bool) {
+        self.keep_incompressible.store(on, Relaxed);
+    }
+
+    fn available_codec(&self, codec: u32) -> Result<(), PoolError> {
+        Codec::from_number(codec)
+            .filter(|codec| codec::available(&self.memory.host, *codec))
+            .map(|_| ())
+            .ok_or(PoolError::Invalid)
+    }
+
+    /// The codec of pools that have none of their own. Pages keep the one they were stored with.
+    pub fn set_default_codec(&self, codec: u32) -> Result<(), PoolError> {
+        self.available_codec(codec)?;
+        self.default_codec.store(codec, Relaxed);
+        Ok(())
+    }
+
+    /// A pool's codec, or [`CODEC_DEFAULT`]. Pages keep the one they were stored with.
+    pub fn set_pool_codec(&self, pool: u32, codec: u32) -> Result<(), PoolError> {
+        let home = self.pool(pool).ok_or(PoolError::NotFound)?;
+        if codec != CODEC_DEFAULT {
+            self.available_codec(codec)?;
+        }
+        home.codec.store(codec, Relaxed);
+        Ok(())
+    }
+
+    /// Bytes that a pool may hold; `u64::MAX` for no limit of its own. Evicts what an
+    /// ephemeral pool holds beyond it. May sleep.
+    pub fn set_pool_limit(&self, pool: u32, bytes: u64) -> Result<(), PoolError> {
+        let home = self.pool(pool).ok_or(PoolError::NotFound)?;
+        home.limit.store(bytes, Relaxed);
+        while home.bytes() > bytes && self.make_room_in(pool) {}
+        Ok(())
+    }
+
+    /// A pool's share among the ephemeral pools, 1..=1000.
+    pub fn set_pool_weight(&self, pool: u32, weight: u32) -> Result<(), PoolError> {
+        let home = self.pool(pool).ok_or(PoolError::NotFound)?;
+        if !(1..=1000).contains(&weight) {
+            return Err(PoolError::Invalid);
+        }
+        home.weight.store(weight, Relaxed);
+        Ok(())
+    }
+
+    /// Freezes a pool (puts are refused, and drop an older copy) or thaws it.
+    pub fn set_pool_frozen(&self, pool: u32, frozen: bool) -> Result<(), PoolError> {
+        let home = self.pools.get(pool as usize).ok_or(PoolError::NotFound)?;
+        let _pools = self.lock_pools();
+        if home.set_frozen(frozen) {
+            Ok(())
+        } else {
+            Err(PoolError::NotFound)
+        }
+    }
+
+    // -- figures ----------------------------------------------------------------
+
+    /// Counters and gauges of the whole.
+    pub fn stats(&self) -> Stats {
+        let mut stats = *self.lock_pools().part;
+        for pool in &self.pools {
+            pool.add_to(&mut stats);
+        }
+        stats.store_bytes = self.lock_store().part.bytes();
+        stats.metadata_bytes = self.used_bytes().saturating_sub(stats.store_bytes);
+        stats
+    }
+
+    /// Counters and gauges of a pool.
+    pub fn pool_stats(&self, pool: u32) -> Result<Stats, PoolError> {
+        let home = self.pool(pool).ok_or(PoolError::NotFound)?;
+        let mut stats = Stats::default();
+        home.add_to(&mut stats);
+        Ok(stats)
+    }
+
+    /// Bytes of memory that were taken from the host for all purposes.
+    pub fn used_bytes(&self) -> u64 {
+        self.memory.used_pages() * PAGE as u64
+    }
+
+    /// Told the host already? Cleared when maintenance begins.
+    pub(crate) fn maintenance_begins(&self) {
+        self.maintenance_wanted.store(false, Relaxed);
+    }
+}
+
+/// How an attempt to link an entry ended.
+enum Link {
+    /// Linked; the older copy, if its entry is not 0.
+    Done(Removed),
+    /// The object is new and wants a record.
+    NeedsObject,
+    /// The pool was frozen or closed meanwhile.
+    Stale,
+}

@@ -1,0 +1,517 @@
+//! The index: which pages there are, by pool, object and index.
+//!
+//! It is cut into shards by a hash of (pool, object), so that all pages of an
+//! object are in one shard; what a shard's tables and lists lead to is guarded by
+//! that shard's lock. The memory of the records is managed under the store lock:
+//! a record is allocated before it is linked here and freed after it is unlinked,
+//! and in between it belongs to the one who did so.
+
+use crate::host::{Host, SHARDS};
+use crate::memory::Memory;
+use crate::pool::Footprint;
+use crate::slab::{Record, Slab, Word};
+use crate::store::{self, Place, Spans};
+use crate::table::{Chain, Table};
+use tmem_common::MAX_POOLS;
+use tmem_common::codec::Codec;
+
+/// Bits of a page's index within its object.
+const INDEX_BITS: u32 = 36;
+/// The largest index a page can have: objects end at 256 TiB.
+pub(crate) const MAX_INDEX: u64 = (1 << INDEX_BITS) - 1;
+
+/// A page's name.
+#[derive(Clone, Copy)]
+pub(crate) struct Handle {
+    pub(crate) pool: u32,
+    pub(crate) object: u64,
+    pub(crate) index: u64,
+}
+
+/// Where a page's data is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// Nowhere: this word fills the page.
+    Fill(u32),
+    /// Uncompressed in this frame.
+    Raw(u32),
+    /// Compressed, so many bytes, in this slot.
+    Slot(Codec, u32, Place),
+}
+
+/// One page: 40 bytes.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Entry {
+    /// Next in the bucket.
+    hash_next: Word,
+    /// Id of the object.
+    object: Word,
+    /// Neighbours in the pool's list of this shard, newest first (ephemeral pools only).
+    newer: Word,
+    older: Word,
+    /// Neighbours in the object's list.
+    next: Word,
+    prev: Word,
+    /// Low bits of the index.
+    index: Word,
+    /// Bits: 0-12 length of the data, 13-16 kind, 17-22 shard, 23 linked, 28-31 high bits of the index.
+    /// The shard is set when the record is allocated, so that compaction, which comes from the slot,
+    /// knows which lock to take.
+    meta: Word,
+    /// Fill word, frame or place.
+    body: Word,
+    /// Low 32 bits of the owner's id; 0 if it is larger.
+    owner: Word,
+}
+
+const KIND_SHIFT: u32 = 13;
+const KIND_FILL: u32 = 15;
+const SHARD_SHIFT: u32 = 17;
+const LINKED: u32 = 1 << 23;
+const INDEX_SHIFT: u32 = 28;
+
+// SAFETY: made of words only.
+unsafe impl Record for Entry {
+    fn free_link(&self) -> &Word {
+        &self.hash_next
+    }
+}
+
+impl Entry {
+    /// Fills in a fresh record.
+    pub(crate) fn init(&self, shard: usize, index: u64, body: Body, owner: u64) {
+        let (kind, len, word) = match body {
+            Body::Fill(word) => (KIND_FILL, 0, word),
+            Body::Raw(frame) => (Codec::None as u32, 0, frame),
+            Body::Slot(codec, len, place) => (codec as u32, len, place),
+        };
+        let high = (index >> 32) as u32;
+        self.meta
+            .set(len | kind << KIND_SHIFT | (shard as u32) << SHARD_SHIFT | high << INDEX_SHIFT);
+        self.index.set(index as u32);
+        self.body.set(word);
+        self.owner.set(u32::try_from(owner).unwrap_or(0));
+    }
+
+    pub(crate) fn index(&self) -> u64 {
+        u64::from(self.meta.get() >> INDEX_SHIFT) << 32 | u64::from(self.index.get())
+    }
+
+    pub(crate) fn shard(&self) -> usize {
+        (self.meta.get() >> SHARD_SHIFT) as usize % SHARDS
+    }
+
+    pub(crate) fn owner(&self) -> u64 {
+        self.owner.get().into()
+    }
+
+    pub(crate) fn object(&self) -> u32 {
+        self.object.get()
+    }
+
+    /// Whether the record is in the index. Meaningful under the lock of its shard only.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.meta.get() & LINKED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn body(&self) -> Body {
+        let meta = self.meta.get();
+        let word = self.body.get();
+        match meta >> KIND_SHIFT & 15 {
+            KIND_FILL => Body::Fill(word),
+            kind => match Codec::from_number(kind) {
+                None | Some(Codec::None) => Body::Raw(word),
+                Some(codec) => Body::Slot(codec, meta & ((1 << KIND_SHIFT) - 1), word),
+            },
+        }
+    }
+
+    /// Caller must hold the shard's lock: the data is now in that slot.
+    pub(crate) fn set_place(&self, place: Place) {
+        self.body.set(place);
+    }
+}
+
+impl Body {
+    pub(crate) fn footprint<H: Host>(self, memory: &Memory<H>, spans: &Spans) -> Footprint {
+        const PAGE: u32 = crate::host::PAGE as u32;
+        let (same, raw, data, slot) = match self {
+            Body::Fill(_) => (true, false, 0, 0),
+            Body::Raw(_) => (false, true, PAGE, PAGE),
+            Body::Slot(_, len, place) => {
+                (false, false, len, store::slot_size(memory, spans, place))
+            }
+        };
+        Footprint {
+            same,
+            raw,
+            data,
+            slot,
+        }
+    }
+
+    /// Bytes of data.
+    pub(crate) fn len(self) -> u32 {
+        match self {
+            Body::Fill(_) => 0,
+            Body::Raw(_) => crate::host::PAGE as u32,
+            Body::Slot(_, len, _) => len,
+        }
+    }
+}
+
+/// One object that has pages: 32 bytes.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Object {
+    hash_next: Word,
+    key_low: Word,
+    key_high: Word,
+    pool: Word,
+    /// First of its pages.
+    first: Word,
+    /// Neighbours among the pool's objects in this shard.
+    next: Word,
+    prev: Word,
+    reserved: Word,
+}
+
+// SAFETY: made of words only.
+unsafe impl Record for Object {
+    fn free_link(&self) -> &Word {
+        &self.hash_next
+    }
+}
+
+impl Object {
+    pub(crate) fn key(&self) -> u64 {
+        u64::from(self.key_high.get()) << 32 | u64::from(self.key_low.get())
+    }
+
+    pub(crate) fn pool(&self) -> u32 {
+        self.pool.get()
+    }
+}
+
+/// Entries: at most 2^20 pages of 101.
+pub(crate) type Entries = Slab<Entry, 1024>;
+/// Objects: at most 2^20 pages of 127.
+pub(crate) type Objects = Slab<Object, 1024>;
+
+#[inline(always)]
+fn mix(a: u64, b: u64) -> u64 {
+    let h = (a ^ b.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (h ^ h >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+#[inline(always)]
+fn object_hash(pool: u32, object: u64) -> u64 {
+    mix(object, u64::from(pool) << 8 | 1)
+}
+
+#[inline(always)]
+fn entry_hash(object: u32, index: u64) -> u32 {
+    (mix(index, object.into()) >> 32) as u32
+}
+
+/// The shard of an object.
+#[inline(always)]
+pub(crate) fn shard_of(pool: u32, object: u64) -> usize {
+    (object_hash(pool, object) >> 58) as usize
+}
+
+/// The records, for those who hold a shard's lock.
+pub(crate) struct Records<'a, H> {
+    pub(crate) memory: &'a Memory<H>,
+    pub(crate) entries: &'a Entries,
+    pub(crate) objects: &'a Objects,
+}
+
+impl<'a, H: Host> Records<'a, H> {
+    #[inline(always)]
+    pub(crate) fn entry(&self, id: u32) -> &'a Entry {
+        self.entries.at(self.memory, id)
+    }
+
+    #[inline(always)]
+    pub(crate) fn object(&self, id: u32) -> &'a Object {
+        self.objects.at(self.memory, id)
+    }
+}
+
+struct EntryChain<'a, 'b, H>(&'b Records<'a, H>);
+
+impl<H: Host> Chain for EntryChain<'_, '_, H> {
+    #[inline(always)]
+    fn link(&self, id: u32) -> &Word {
+        &self.0.entry(id).hash_next
+    }
+
+    fn hash(&self, id: u32) -> u32 {
+        let entry = self.0.entry(id);
+        entry_hash(entry.object.get(), entry.index())
+    }
+}
+
+struct ObjectChain<'a, 'b, H>(&'b Records<'a, H>);
+
+impl<H: Host> Chain for ObjectChain<'_, '_, H> {
+    #[inline(always)]
+    fn link(&self, id: u32) -> &Word {
+        &self.0.object(id).hash_next
+    }
+
+    fn hash(&self, id: u32) -> u32 {
+        let object = self.0.object(id);
+        object_hash(object.pool.get(), object.key()) as u32
+    }
+}
+
+/// An ephemeral pool's pages in one shard, by age.
+#[derive(Default)]
+struct Ages {
+    newest: u32,
+    oldest: u32,
+    pages: u32,
+}
+
+/// What left the index and is to be freed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Removed {
+    pub(crate) entry: u32,
+    /// The object, if this was its last page; else 0.
+    pub(crate) emptied: u32,
+    /// The object's key.
+    pub(crate) key: u64,
+}
+
+/// One shard. Valid, and empty, when all bytes are zero.
+pub(crate) struct Shard {
+    entries: Table<128>,
+    objects: Table<32>,
+    ages: [Ages; MAX_POOLS],
+    /// First object of each pool.
+    pool_objects: [u32; MAX_POOLS],
+}
+
+impl Shard {
+    /// The id of an object, or 0.
+    #[inline(always)]
+    pub(crate) fn find_object<H: Host>(
+        &self,
+        records: &Records<'_, H>,
+        pool: u32,
+        object: u64,
+    ) -> u32 {
+        let mut id = self
+            .objects
+            .first(records.memory, object_hash(pool, object) as u32);
+        while id != 0 {
+            let record = records.object(id);
+            if record.key() == object && record.pool.get() == pool {
+                break;
+            }
+            id = record.hash_next.get();
+        }
+        id
+    }
+
+    /// The id of a page's entry, or 0.
+    #[inline(always)]
+    pub(crate) fn find_in<H: Host>(
+        &self,
+        records: &Records<'_, H>,
+        object: u32,
+        index: u64,
+    ) -> u32 {
+        let mut id = self
+            .entries
+            .first(records.memory, entry_hash(object, index));
+        while id != 0 {
+            let record = records.entry(id);
+            if record.object.get() == object && record.index() == index {
+                break;
+            }
+            id = record.hash_next.get();
+        }
+        id
+    }
+
+    /// The id of a page's entry, or 0.
+    #[inline(always)]
+    pub(crate) fn find<H: Host>(&self, records: &Records<'_, H>, handle: Handle) -> u32 {
+        match self.find_object(records, handle.pool, handle.object) {
+            0 => 0,
+            object => self.find_in(records, object, handle.index),
+        }
+    }
+
+    /// Makes a fresh record the object's, which has none.
+    pub(crate) fn add_object<H: Host>(
+        &mut self,
+        records: &Records<'_, H>,
+        id: u32,
+        pool: u32,
+        object: u64,
+    ) {
+        let record = records.object(id);
+        record.key_low.set(object as u32);
+        record.key_high.set((object >> 32) as u32);
+        record.pool.set(pool);
+        record.first.set(0);
+        let head = &mut self.pool_objects[pool as usize];
+        record.next.set(*head);
+        record.prev.set(0);
+        if *head != 0 {
+            records.object(*head).prev.set(id);
+        }
+        *head = id;
+        let hash = object_hash(pool, object) as u32;
+        self.objects
+            .insert(records.memory, &ObjectChain(records), id, hash);
+    }
+
+    /// Links a filled-in record; the object has no page of that index.
+    pub(crate) fn link<H: Host>(
+        &mut self,
+        records: &Records<'_, H>,
+        id: u32,
+        object: u32,
+        aged: bool,
+    ) {
+        let entry = records.entry(id);
+        let owner = records.object(object);
+        entry.object.set(object);
+        let first = owner.first.get();
+        entry.next.set(first);
+        entry.prev.set(0);
+        if first != 0 {
+            records.entry(first).prev.set(id);
+        }
+        owner.first.set(id);
+        if aged {
+            self.add_newest(records, id, owner.pool.get());
+        }
+        entry.meta.set(entry.meta.get() | LINKED);
+        let hash = entry_hash(object, entry.index());
+        self.entries
+            .insert(records.memory, &EntryChain(records), id, hash);
+    }
+
+    /// Unlinks an entry, and its object if that was its last page and `keep_object` is false.
+    pub(crate) fn unlink<H: Host>(
+        &mut self,
+        records: &Records<'_, H>,
+        id: u32,
+        aged: bool,
+        keep_object: bool,
+    ) -> Removed {
+        let entry = records.entry(id);
+        let object = entry.object.get();
+        let owner = records.object(object);
+        let hash = entry_hash(object, entry.index());
+        self.entries
+            .remove(records.memory, &EntryChain(records), id, hash);
+        if aged {
+            self.remove_aged(records, id, owner.pool.get());
+        }
+        let (next, prev) = (entry.next.get(), entry.prev.get());
+        if next != 0 {
+            records.entry(next).prev.set(prev);
+        }
+        if prev != 0 {
+            records.entry(prev).next.set(next);
+        } else {
+            owner.first.set(next);
+        }
+        entry.meta.set(entry.meta.get() & !LINKED);
+        let mut removed = Removed {
+            entry: id,
+            emptied: 0,
+            key: owner.key(),
+        };
+        if owner.first.get() == 0 && !keep_object {
+            self.remove_object(records, object);
+            removed.emptied = object;
+        }
+        removed
+    }
+
+    fn remove_object<H: Host>(&mut self, records: &Records<'_, H>, id: u32) {
+        let record = records.object(id);
+        let pool = record.pool.get();
+        let (next, prev) = (record.next.get(), record.prev.get());
+        if next != 0 {
+            records.object(next).prev.set(prev);
+        }
+        if prev != 0 {
+            records.object(prev).next.set(next);
+        } else {
+            self.pool_objects[pool as usize] = next;
+        }
+        let hash = object_hash(pool, record.key()) as u32;
+        self.objects
+            .remove(records.memory, &ObjectChain(records), id, hash);
+    }
+
+    /// Any page of an object, or 0.
+    pub(crate) fn first_of<H: Host>(&self, records: &Records<'_, H>, object: u32) -> u32 {
+        records.object(object).first.get()
+    }
+
+    /// Any object of a pool, or 0.
+    pub(crate) fn any_object(&self, pool: u32) -> u32 {
+        self.pool_objects[pool as usize]
+    }
+
+    /// The pool's page in this shard that was not used for longest, or 0.
+    pub(crate) fn oldest(&self, pool: u32) -> u32 {
+        self.ages[pool as usize].oldest
+    }
+
+    /// Pages of an ephemeral pool in this shard.
+    pub(crate) fn aged_pages(&self, pool: u32) -> u32 {
+        self.ages[pool as usize].pages
+    }
+
+    /// Marks a page of an ephemeral pool as just used.
+    pub(crate) fn touch<H: Host>(&mut self, records: &Records<'_, H>, id: u32, pool: u32) {
+        if self.ages[pool as usize].newest != id {
+            self.remove_aged(records, id, pool);
+            self.add_newest(records, id, pool);
+        }
+    }
+
+    fn add_newest<H: Host>(&mut self, records: &Records<'_, H>, id: u32, pool: u32) {
+        let ages = &mut self.ages[pool as usize];
+        let entry = records.entry(id);
+        entry.newer.set(0);
+        entry.older.set(ages.newest);
+        if ages.newest != 0 {
+            records.entry(ages.newest).newer.set(id);
+        } else {
+            ages.oldest = id;
+        }
+        ages.newest = id;
+        ages.pages += 1;
+    }
+
+    fn remove_aged<H: Host>(&mut self, records: &Records<'_, H>, id: u32, pool: u32) {
+        let ages = &mut self.ages[pool as usize];
+        let entry = records.entry(id);
+        let (newer, older) = (entry.newer.get(), entry.older.get());
+        if older != 0 {
+            records.entry(older).newer.set(newer);
+        } else {
+            ages.oldest = newer;
+        }
+        if newer != 0 {
+            records.entry(newer).older.set(older);
+        } else {
+            ages.newest = older;
+        }
+        ages.pages -= 1;
+    }
+}

@@ -1,0 +1,159 @@
+//! The engine's only source of memory: the host's pages, counted against the
+//! budget, and the locks that guard what lies in them.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::host::{Frame, Host, PAGE};
+
+/// Why there is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPage {
+    /// The budget is used up.
+    Limit,
+    /// The host has none.
+    Host,
+}
+
+/// The host, and how much of its memory is in use.
+pub(crate) struct Memory<H> {
+    pub(crate) host: H,
+    base: *mut u8,
+    /// Pages in use, for data and bookkeeping.
+    used: AtomicU64,
+    /// Bytes that may be in use.
+    limit: AtomicU64,
+}
+
+impl<H: Host> Memory<H> {
+    pub(crate) fn new(host: H, limit: u64) -> Self {
+        let base = host.page_base();
+        Memory {
+            host,
+            base,
+            used: AtomicU64::new(0),
+            limit: AtomicU64::new(limit),
+        }
+    }
+
+    /// A page within the budget.
+    pub(crate) fn alloc(&self, may_sleep: bool) -> Result<Frame, NoPage> {
+        let used = self.used.fetch_add(1, Relaxed) + 1;
+        let refused = if used.saturating_mul(PAGE as u64) > self.limit() {
+            NoPage::Limit
+        } else if let Some(frame) = self.host.page_alloc(may_sleep) {
+            return Ok(frame);
+        } else {
+            NoPage::Host
+        };
+        self.used.fetch_sub(1, Relaxed);
+        Err(refused)
+    }
+
+    /// Gives a page back; `frame` came from `alloc` and nothing refers to it any more.
+    pub(crate) fn free(&self, frame: Frame) {
+        // SAFETY: every caller owns the frame it passes (see the modules that hold frames).
+        unsafe { self.host.page_free(frame) };
+        self.used.fetch_sub(1, Relaxed);
+    }
+
+    /// The address of a frame.
+    #[inline(always)]
+    pub(crate) fn page(&self, frame: Frame) -> *mut u8 {
+        self.base.wrapping_add(frame as usize * PAGE)
+    }
+
+    pub(crate) fn used_pages(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        self.limit.store(bytes, Relaxed);
+    }
+
+    /// Bytes in use beyond the budget.
+    pub(crate) fn overhang(&self) -> u64 {
+        (self.used_pages() * PAGE as u64).saturating_sub(self.limit())
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock(&self, i: usize) -> LockGuard<'_, H> {
+        LockGuard {
+            host: &self.host,
+            i,
+            flags: self.host.lock(i),
+        }
+    }
+}
+
+/// A held lock, released on drop.
+pub(crate) struct LockGuard<'a, H: Host> {
+    host: &'a H,
+    i: usize,
+    flags: usize,
+}
+
+impl<H: Host> Drop for LockGuard<'_, H> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the guard exists only while its lock is held, with these flags.
+        unsafe { self.host.unlock(self.i, self.flags) }
+    }
+}
+
+/// Frames in hand: taken from the host before a lock, or to be given back after it.
+pub(crate) struct Frames {
+    count: usize,
+    frames: [Frame; Frames::CAPACITY],
+}
+
+impl Frames {
+    /// A span, its descriptor's two pages and an entry's two pages may be in
+    /// hand while as many are being given back.
+    pub(crate) const CAPACITY: usize = 40;
+
+    pub(crate) const fn new() -> Self {
+        Frames {
+            count: 0,
+            frames: [0; Frames::CAPACITY],
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True if another `n` frames might not fit.
+    pub(crate) fn is_full_for(&self, n: usize) -> bool {
+        self.count + n > Frames::CAPACITY
+    }
+
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.frames[self.count] = frame;
+        self.count += 1;
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Frame> {
+        self.count = self.count.checked_sub(1)?;
+        Some(self.frames[self.count])
+    }
+
+    /// Takes frames from the host until `n` are in hand. No lock may be held.
+    pub(crate) fn fill<H: Host>(&mut self, memory: &Memory<H>, n: usize) -> Result<(), NoPage> {
+        while self.count < n {
+            let frame = memory.alloc(true)?;
+            self.push(frame);
+        }
+        Ok(())
+    }
+
+    /// Gives everything in hand back to the host.
+    pub(crate) fn give_back<H: Host>(&mut self, memory: &Memory<H>) {
+        while let Some(frame) = self.pop() {
+            memory.free(frame);
+        }
+    }
+}

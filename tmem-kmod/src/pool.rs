@@ -1,0 +1,304 @@
+//! Pools: what a frontend creates to keep its pages in, their settings, and
+//! their share of the counters.
+
+use core::fmt;
+use core::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use tmem_common::codec::CODEC_DEFAULT;
+use tmem_common::op::{OUTCOMES, Outcome};
+use tmem_common::stats::Stats;
+
+use crate::slab::Word;
+
+/// Pages of the pool stay until they are flushed; otherwise (ephemeral) they may vanish at any time.
+pub const POOL_PERSISTENT: u32 = 1;
+/// A hit removes the page.
+pub const POOL_EXCLUSIVE_GET: u32 = 2;
+
+/// Bytes of bookkeeping that one page costs at the least: its entry and a bucket.
+pub(crate) const PAGE_METADATA: u64 = 44;
+
+/// What a pool is created with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PoolSpec {
+    /// Names the pool for good; all zero if it needs no name.
+    pub uuid: [u8; 16],
+    /// `POOL_*` bits.
+    pub flags: u32,
+    /// Version of the frontend's handles.
+    pub version: u32,
+}
+
+/// A pool's settings as they are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolInfo {
+    /// What it was created with.
+    pub spec: PoolSpec,
+    /// Bytes that it may hold; `u64::MAX` if it has no limit of its own.
+    pub limit_bytes: u64,
+    /// Its share of the memory of ephemeral pools, 1..=1000: under pressure the pool with the most bytes
+    /// by weight gives way first.
+    pub weight: u32,
+    /// A [`tmem_common::codec::Codec`] as a number, or [`CODEC_DEFAULT`].
+    pub codec: u32,
+    /// Whether puts are refused.
+    pub frozen: bool,
+}
+
+/// Why a call about a pool or a setting was refused. Nothing changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolError {
+    /// No such pool.
+    NotFound,
+    /// Another pool has this uuid.
+    Exists,
+    /// As many pools as there can be.
+    NoSpace,
+    /// A value out of its range, or a codec that is not available.
+    Invalid,
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PoolError::NotFound => "no such pool",
+            PoolError::Exists => "a pool with this uuid exists",
+            PoolError::NoSpace => "no room for another pool",
+            PoolError::Invalid => "value out of range or codec not available",
+        })
+    }
+}
+
+impl core::error::Error for PoolError {}
+
+const LIVE: u32 = 1;
+const FROZEN: u32 = 2;
+const CLOSING: u32 = 4;
+/// What is above the bits counts the pools that had this number, so that an
+/// operation that began with one pool cannot end in the next.
+const GENERATION: u32 = 8;
+
+/// A pool's state in one word, compared before a page becomes visible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State(u32);
+
+impl State {
+    pub(crate) fn accepts_puts(self) -> bool {
+        self.0 & (LIVE | FROZEN) == LIVE
+    }
+}
+
+/// One place in the table of pools. Valid, and empty, when all bytes are zero.
+/// Settings and counters are atomics; `state` changes only under the pools lock.
+pub(crate) struct Pool {
+    state: AtomicU32,
+    flags: AtomicU32,
+    version: AtomicU32,
+    uuid: [Word; 4],
+    pub(crate) weight: AtomicU32,
+    pub(crate) codec: AtomicU32,
+    pub(crate) limit: AtomicU64,
+
+    pages: AtomicU64,
+    same_pages: AtomicU64,
+    raw_pages: AtomicU64,
+    data_bytes: AtomicU64,
+    slot_bytes: AtomicU64,
+    moved_pages: AtomicU64,
+    flush_misses: AtomicU64,
+    outcomes: [AtomicU64; OUTCOMES],
+
+    /// Where eviction goes on: the shard, and how many pages it is still to give.
+    pub(crate) evict_shard: AtomicU32,
+    pub(crate) evict_left: AtomicU32,
+}
+
+/// What a page adds to its pool's gauges.
+#[derive(Clone, Copy)]
+pub(crate) struct Footprint {
+    pub(crate) same: bool,
+    pub(crate) raw: bool,
+    pub(crate) data: u32,
+    pub(crate) slot: u32,
+}
+
+impl Pool {
+    pub(crate) fn state(&self) -> State {
+        State(self.state.load(Relaxed))
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.state.load(Relaxed) & LIVE != 0
+    }
+
+    /// Also false while an operation that began before the last pool here was
+    /// closed has still to end its accounting.
+    fn is_unused(&self) -> bool {
+        self.state.load(Relaxed) & (LIVE | CLOSING) == 0 && self.pages.load(Acquire) == 0
+    }
+
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.flags.load(Relaxed) & POOL_PERSISTENT != 0
+    }
+
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.flags.load(Relaxed) & POOL_EXCLUSIVE_GET != 0
+    }
+
+    /// Caller must hold the pools lock. Opens an unused place; false if it is in use.
+    pub(crate) fn open(&self, spec: &PoolSpec) -> bool {
+        if !self.is_unused() {
+            return false;
+        }
+        self.flags.store(spec.flags, Relaxed);
+        self.version.store(spec.version, Relaxed);
+        for (word, bytes) in self.uuid.iter().zip(spec.uuid.as_chunks::<4>().0) {
+            word.set(u32::from_ne_bytes(*bytes));
+        }
+        self.weight.store(100, Relaxed);
+        self.codec.store(CODEC_DEFAULT, Relaxed);
+        self.limit.store(u64::MAX, Relaxed);
+        self.evict_shard.store(0, Relaxed);
+        self.evict_left.store(0, Relaxed);
+        self.state.fetch_add(LIVE, Relaxed);
+        true
+    }
+
+    /// Caller must hold the pools lock. From now on no page enters; false if there is no pool.
+    pub(crate) fn begin_close(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        if state & LIVE == 0 {
+            return false;
+        }
+        self.state
+            .store((state & !(LIVE | FROZEN)) | CLOSING, Relaxed);
+        true
+    }
+
+    /// Caller must hold the pools lock. Hands the counters over to `retired` and empties the place.
+    pub(crate) fn end_close(&self, retired: &mut Stats) {
+        for (sum, counter) in retired.outcomes.iter_mut().zip(&self.outcomes) {
+            *sum += counter.swap(0, Relaxed);
+        }
+        retired.flush_misses += self.flush_misses.swap(0, Relaxed);
+        retired.moved_pages += self.moved_pages.swap(0, Relaxed);
+        let state = self.state.load(Relaxed);
+        self.state
+            .store((state & !CLOSING).wrapping_add(GENERATION), Relaxed);
+    }
+
+    /// Caller must hold the pools lock. False if there is no pool.
+    pub(crate) fn set_frozen(&self, frozen: bool) -> bool {
+        let state = self.state.load(Relaxed);
+        if state & LIVE == 0 {
+            return false;
+        }
+        let state = if frozen {
+            state | FROZEN
+        } else {
+            state & !FROZEN
+        };
+        self.state.store(state, Relaxed);
+        true
+    }
+
+    pub(crate) fn uuid(&self) -> [u8; 16] {
+        let mut uuid = [0; 16];
+        for (bytes, word) in uuid.as_chunks_mut::<4>().0.iter_mut().zip(&self.uuid) {
+            *bytes = word.get().to_ne_bytes();
+        }
+        uuid
+    }
+
+    pub(crate) fn info(&self) -> PoolInfo {
+        PoolInfo {
+            spec: PoolSpec {
+                uuid: self.uuid(),
+                flags: self.flags.load(Relaxed),
+                version: self.version.load(Relaxed),
+            },
+            limit_bytes: self.limit.load(Relaxed),
+            weight: self.weight.load(Relaxed),
+            codec: self.codec.load(Relaxed),
+            frozen: self.state.load(Relaxed) & FROZEN != 0,
+        }
+    }
+
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.outcomes[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_flush_miss(&self) {
+        self.flush_misses.fetch_add(1, Relaxed);
+    }
+
+    /// Adds a page, unless that would break the pool's limit.
+    #[inline]
+    pub(crate) fn charge(&self, page: Footprint) -> bool {
+        let pages = self.pages.fetch_add(1, Relaxed) + 1;
+        let slots = self.slot_bytes.fetch_add(page.slot.into(), Relaxed) + u64::from(page.slot);
+        if slots + pages * PAGE_METADATA > self.limit.load(Relaxed) {
+            self.pages.fetch_sub(1, Relaxed);
+            self.slot_bytes.fetch_sub(page.slot.into(), Relaxed);
+            return false;
+        }
+        self.data_bytes.fetch_add(page.data.into(), Relaxed);
+        if page.same {
+            self.same_pages.fetch_add(1, Relaxed);
+        }
+        if page.raw {
+            self.raw_pages.fetch_add(1, Relaxed);
+        }
+        true
+    }
+
+    /// Takes a page away that was charged.
+    #[inline]
+    pub(crate) fn uncharge(&self, page: Footprint) {
+        self.slot_bytes.fetch_sub(page.slot.into(), Relaxed);
+        self.data_bytes.fetch_sub(page.data.into(), Relaxed);
+        if page.same {
+            self.same_pages.fetch_sub(1, Relaxed);
+        }
+        if page.raw {
+            self.raw_pages.fetch_sub(1, Relaxed);
+        }
+        // Last: with no pages left the place may be used again.
+        self.pages.fetch_sub(1, Release);
+    }
+
+    /// A page went from a slot of one size to one of another.
+    pub(crate) fn moved(&self, from: u32, to: u32) {
+        self.moved_pages.fetch_add(1, Relaxed);
+        self.slot_bytes.fetch_add(to.into(), Relaxed);
+        self.slot_bytes.fetch_sub(from.into(), Relaxed);
+    }
+
+    /// Bytes that the pool's pages take, with their share of the bookkeeping.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.slot_bytes.load(Relaxed) + self.pages.load(Relaxed) * PAGE_METADATA
+    }
+
+    pub(crate) fn has_pages(&self) -> bool {
+        self.pages.load(Relaxed) != 0
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        let pages = self.pages.load(Relaxed);
+        stats.pages += pages;
+        stats.same_pages += self.same_pages.load(Relaxed);
+        stats.raw_pages += self.raw_pages.load(Relaxed);
+        stats.data_bytes += self.data_bytes.load(Relaxed);
+        stats.store_bytes += self.slot_bytes.load(Relaxed);
+        stats.metadata_bytes += pages * PAGE_METADATA;
+        for (sum, counter) in stats.outcomes.iter_mut().zip(&self.outcomes) {
+            *sum += counter.load(Relaxed);
+        }
+        stats.flush_misses += self.flush_misses.load(Relaxed);
+        stats.moved_pages += self.moved_pages.load(Relaxed);
+    }
+}

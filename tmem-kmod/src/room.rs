@@ -1,0 +1,235 @@
+//! Making room: eviction of ephemeral pages, the budget, and compaction.
+//!
+//! Evicted pages leave holes in spans; compaction then moves what is left of
+//! sparse spans together, span by span, so that whole pages go back to the host.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::engine::{BATCH, Engine};
+use crate::host::{Host, PAGE, SHARDS};
+use crate::index::{Body, Removed};
+use crate::memory::Frames;
+use crate::pool::{Pool, PoolError};
+use crate::store::{self, Occupant};
+
+impl<H: Host> Engine<H> {
+    /// The budget for everything that the engine takes from the host, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.memory.limit()
+    }
+
+    /// Sets the budget and evicts ephemeral pages until it holds. Bytes held beyond
+    /// it, since persistent pages stay. May sleep.
+    pub fn set_limit(&self, bytes: u64) -> u64 {
+        self.memory.set_limit(bytes);
+        while self.memory.overhang() > 0 && self.make_room(0) {}
+        self.memory.overhang()
+    }
+
+    /// Bytes held beyond the budget.
+    pub fn overhang(&self) -> u64 {
+        self.memory.overhang()
+    }
+
+    /// Evicts ephemeral pages until `pages` whole pages went back to the host, or
+    /// none are left; how many went back. May sleep.
+    pub fn shrink(&self, pages: u64) -> u64 {
+        let before = self.memory.used_pages();
+        let gone = || before.saturating_sub(self.memory.used_pages());
+        while gone() < pages && (self.evict() > 0 || self.compact()) {
+            while gone() < pages && self.compact() {}
+        }
+        gone()
+    }
+
+    /// Whole pages that [`Engine::shrink`] could give back at the most. Any context.
+    pub fn shrinkable(&self) -> u64 {
+        let ephemeral = self
+            .pools
+            .iter()
+            .filter(|pool| pool.is_live() && !pool.is_persistent());
+        ephemeral.map(Pool::bytes).sum::<u64>() / PAGE as u64
+    }
+
+    /// One bounded step of compaction; true while more is worth doing. May sleep.
+    pub fn maintain(&self) -> bool {
+        self.maintenance_begins();
+        self.compact()
+    }
+
+    /// One round of making room for `pages` pages under the budget; false if
+    /// nothing could be done.
+    pub(crate) fn make_room(&self, pages: u64) -> bool {
+        const COMPACTIONS: usize = 4;
+        let evicted = self.evict();
+        let fits = || (self.memory.used_pages() + pages) * PAGE as u64 <= self.memory.limit();
+        let mut compacted = false;
+        for _ in 0..COMPACTIONS {
+            if fits() || !self.compact() {
+                break;
+            }
+            compacted = true;
+        }
+        evicted > 0 || compacted
+    }
+
+    /// Evicts a batch from a pool over its own limit; false if nothing could be done.
+    pub(crate) fn make_room_in(&self, pool: u32) -> bool {
+        let home = &self.pools[pool as usize];
+        !home.is_persistent() && self.evict_from(home, pool) > 0
+    }
+
+    /// Evicts a batch from the ephemeral pool that has the most bytes for its weight;
+    /// how many pages.
+    fn evict(&self) -> usize {
+        let mut victim: Option<(u32, &Pool, u64, u64)> = None;
+        for (number, pool) in self.pools.iter().enumerate() {
+            if !pool.is_live() || pool.is_persistent() || !pool.has_pages() {
+                continue;
+            }
+            let (bytes, weight) = (pool.bytes(), u64::from(pool.weight.load(Relaxed)));
+            if victim.is_none_or(|(_, _, most, its)| bytes * its > most * weight) {
+                victim = Some((number as u32, pool, bytes, weight));
+            }
+        }
+        victim.map_or(0, |(number, pool, ..)| self.evict_from(pool, number))
+    }
+
+    /// Evicts up to [`BATCH`] of a pool's least recently used pages; how many. Shards
+    /// take turns and give one part in 64 of what they hold, so that a shard with a
+    /// large object gives as much more.
+    fn evict_from(&self, home: &Pool, pool: u32) -> usize {
+        let records = self.records();
+        let mut batch = [Removed::default(); BATCH];
+        let mut n = 0;
+        for _ in 0..=SHARDS {
+            let i = home.evict_shard.load(Relaxed) as usize % SHARDS;
+            let mut left = home.evict_left.load(Relaxed);
+            {
+                let shard = self.lock_shard(i);
+                while n < BATCH && left > 0 {
+                    let id = shard.part.oldest(pool);
+                    if id == 0 {
+                        left = 0;
+                        break;
+                    }
+                    batch[n] = shard.part.unlink(&records, id, true, false);
+                    n += 1;
+                    left -= 1;
+                }
+            }
+            home.evict_left.store(left, Relaxed);
+            if n == BATCH {
+                break;
+            }
+            let next = (i + 1) % SHARDS;
+            let pages = self.lock_shard(next).part.aged_pages(pool);
+            home.evict_shard.store(next as u32, Relaxed);
+            home.evict_left
+                .store(pages.div_ceil(SHARDS as u32), Relaxed);
+        }
+        for page in &batch[..n] {
+            let entry = records.entry(page.entry);
+            home.count(tmem_common::op::Outcome::Evicted);
+            self.memory.host.evicted(
+                pool,
+                page.key,
+                entry.index(),
+                entry.body().len(),
+                entry.owner(),
+            );
+        }
+        self.free_removed(home, &batch[..n]);
+        n
+    }
+
+    /// Empties one sparse span by moving its slots into others of its class; true if
+    /// its pages went back to the host.
+    fn compact(&self) -> bool {
+        let Some(span) = self.lock_store().part.isolate(&self.memory, &self.spans) else {
+            return false;
+        };
+        let mut slot = 0;
+        loop {
+            let (occupant, shard) = {
+                let store = self.lock_store();
+                let Some(occupant) = store.part.occupant(&self.memory, &self.spans, span, slot)
+                else {
+                    break;
+                };
+                // The record is alive: it is freed together with its slot.
+                let shard = self.entries.at(&self.memory, occupant.entry).shard();
+                (occupant, shard)
+            };
+            slot = occupant.next_slot();
+            if !self.move_slot(&occupant, shard) {
+                break;
+            }
+        }
+        let mut hand = Frames::new();
+        let freed = self
+            .lock_store()
+            .part
+            .finish(&self.memory, &self.spans, span, &mut hand);
+        hand.give_back(&self.memory);
+        freed
+    }
+
+    /// Moves a slot's data to another span, unless the slot was freed meanwhile or its
+    /// page is just being put. False if there is no other slot.
+    fn move_slot(&self, from: &Occupant, shard: usize) -> bool {
+        let records = self.records();
+        let _shard = self.lock_shard(shard);
+        let entry;
+        let len;
+        let to = {
+            let store = self.lock_store();
+            if !store.part.occupied_by(&self.memory, &self.spans, from) {
+                return true;
+            }
+            entry = records.entry(from.entry);
+            // An entry of another shard took the record over, or it is not, or no longer, in the index.
+            if entry.shard() != shard || !entry.is_linked() {
+                return true;
+            }
+            let Body::Slot(_, bytes, place) = entry.body() else {
+                return true;
+            };
+            if place != from.place {
+                return true;
+            }
+            len = bytes as usize;
+            match store
+                .part
+                .alloc_for_move(&self.memory, &self.spans, len, from.entry)
+            {
+                Some(place) => place,
+                None => return false,
+            }
+        };
+        // SAFETY: the old slot is the entry's, which is in the index and whose shard is locked; the new
+        // one was just allocated for it.
+        unsafe { store::copy(&self.memory, &self.spans, from.place, to, len) };
+        entry.set_place(to);
+        let home = &self.pools[records.object(entry.object()).pool() as usize];
+        home.moved(
+            store::slot_size(&self.memory, &self.spans, from.place),
+            store::slot_size(&self.memory, &self.spans, to),
+        );
+        // An isolated span keeps its pages until `finish`, so nothing comes to hand.
+        let mut hand = Frames::new();
+        self.lock_store()
+            .part
+            .free(&self.memory, &self.spans, from.place, &mut hand);
+        true
+    }
+
+    /// A pool's number by its uuid.
+    pub fn pool_by_uuid(&self, uuid: &[u8; 16]) -> Result<u32, PoolError> {
+        let found = self
+            .pools
+            .iter()
+            .position(|pool| pool.is_live() && pool.uuid() == *uuid);
+        found.map(|number| number as u32).ok_or(PoolError::NotFound)
+    }
+}

@@ -1,0 +1,599 @@
+//! The page store: compressed pages in slots of size classes, made so that whole
+//! pages of memory go back to the host.
+//!
+//! A span is a group of 1 to 8 pages, not contiguous, cut into slots of one size;
+//! a slot may straddle two of its pages. Each slot begins with one word: in a used
+//! slot the id of the entry that it belongs to (so that compaction finds whom to
+//! tell), in a free one the next free slot. A span exists while it has a used slot.
+//!
+//! Everything here is guarded by the store lock, except a slot's data behind the
+//! first word: that belongs to the one who allocated the slot until its entry is
+//! in the index, and from then on to the holder of the entry's shard lock. The
+//! frames of a span do not change while it has a used slot.
+
+use crate::host::{Host, PAGE};
+use crate::memory::{Frames, Memory};
+use crate::slab::{Need, Record, Slab, Word};
+
+/// Pages of a span at the most.
+pub(crate) const SPAN_PAGES: usize = 8;
+/// Bytes of a slot before its data.
+const SLOT_HEADER: usize = 4;
+/// Slots of a span at the most.
+const SPAN_SLOTS: usize = 256;
+const SLOT_BITS: u32 = SPAN_SLOTS.ilog2();
+/// Bytes of data that a slot holds at the most; larger pages are kept raw.
+pub(crate) const MAX_DATA: usize = 3968 - SLOT_HEADER;
+
+/// Slot sizes are multiples of `FINE` up to `FINE_END`, then of `COARSE`.
+const FINE: usize = 32;
+const FINE_END: usize = 1024;
+const COARSE: usize = 64;
+const CLASSES: usize = class_of_size(MAX_DATA + SLOT_HEADER) + 1;
+const CLASS_WORDS: usize = CLASSES.div_ceil(64);
+
+/// Spans are listed by how full they are, so that slots are taken from the
+/// fullest and moved away from the emptiest.
+const FULLNESS: usize = 4;
+
+/// The mark of a free slot in its first word.
+const FREE: u32 = 1 << 31;
+
+/// How one size class is laid out.
+#[derive(Clone, Copy)]
+struct Class {
+    size: u16,
+    slots: u16,
+    pages: u8,
+}
+
+const fn class_of_size(size: usize) -> usize {
+    if size <= FINE_END {
+        size.div_ceil(FINE) - 1
+    } else {
+        FINE_END / FINE - 1 + (size - FINE_END).div_ceil(COARSE)
+    }
+}
+
+/// The classes; each span is as small as it can be with 1 % or less of it unused
+/// behind the last slot, else the least wasteful.
+const LAYOUT: [Class; CLASSES] = {
+    let mut layout = [Class {
+        size: 0,
+        slots: 0,
+        pages: 0,
+    }; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        let size = if i < FINE_END / FINE {
+            (i + 1) * FINE
+        } else {
+            FINE_END + (i + 1 - FINE_END / FINE) * COARSE
+        };
+        let mut best = 1;
+        let mut pages = 1;
+        while pages <= SPAN_PAGES && pages * PAGE / size <= SPAN_SLOTS {
+            // Compares wasted shares: waste / bytes of the span.
+            if (pages * PAGE % size) * best < (best * PAGE % size) * pages {
+                best = pages;
+            }
+            if (best * PAGE % size) * 100 <= best * PAGE {
+                break;
+            }
+            pages += 1;
+        }
+        layout[i] = Class {
+            size: size as u16,
+            slots: (best * PAGE / size) as u16,
+            pages: best as u8,
+        };
+        i += 1;
+    }
+    layout
+};
+
+/// Where a page's data is: (span id << 8 | slot).
+pub(crate) type Place = u32;
+
+/// Descriptor of a span.
+#[repr(C)]
+pub(crate) struct Span {
+    frames: [Word; SPAN_PAGES],
+    next: Word,
+    prev: Word,
+    class: Word,
+    /// Not listed: compaction is emptying it.
+    isolated: Word,
+    used: Word,
+    /// First free slot that was used before, as slot + 1.
+    free: Word,
+    /// Slots from here on were never used.
+    fresh: Word,
+}
+
+// SAFETY: made of words only.
+unsafe impl Record for Span {
+    fn free_link(&self) -> &Word {
+        &self.next
+    }
+}
+
+/// The span slab's ids must fit above the slot number of a [`Place`].
+pub(crate) type Spans = Slab<Span, 128>;
+
+/// The lists of spans and their sums.
+pub(crate) struct Store {
+    lists: [[u32; FULLNESS]; CLASSES],
+    /// Classes with a listed span, one bit each.
+    listed: [u64; CLASS_WORDS],
+    slots: [u32; CLASSES],
+    used: [u32; CLASSES],
+    /// Pages that hold data: those of spans, and raw pages.
+    pages: u64,
+    /// Bytes of spans, and bytes of their used slots.
+    span_bytes: u64,
+    slot_bytes: u64,
+    /// Where the search for a class to compact goes on.
+    cursor: usize,
+}
+
+/// A used slot of a span that is being emptied.
+pub(crate) struct Occupant {
+    pub(crate) place: Place,
+    pub(crate) entry: u32,
+}
+
+/// The pieces of memory that make up a slot's data: one, or two if it straddles pages.
+#[inline(always)]
+fn pieces<H: Host>(
+    memory: &Memory<H>,
+    spans: &Spans,
+    place: Place,
+    len: usize,
+) -> (*mut u8, usize, *mut u8) {
+    let span = spans.at(memory, place >> SLOT_BITS);
+    let class = LAYOUT[span.class.get() as usize % CLASSES];
+    let start = (place as usize % SPAN_SLOTS) * class.size as usize + SLOT_HEADER;
+    let (page, offset) = (start / PAGE, start % PAGE);
+    let first = memory
+        .page(span.frames[page % SPAN_PAGES].get())
+        .wrapping_add(offset);
+    let room = PAGE - offset;
+    if len <= room {
+        return (first, len, first);
+    }
+    (
+        first,
+        room,
+        memory.page(span.frames[(page + 1) % SPAN_PAGES].get()),
+    )
+}
+
+/// Copies a slot's data out.
+///
+/// # Safety
+/// The slot is used, holds at least `out.len()` bytes, and its data is stable (see the module's text).
+#[inline(always)]
+pub(crate) unsafe fn read<H: Host>(
+    memory: &Memory<H>,
+    spans: &Spans,
+    place: Place,
+    out: &mut [u8],
+) {
+    let (first, n, second) = pieces(memory, spans, place, out.len());
+    // SAFETY: both pieces lie in the slot, which is stable by the caller's promise.
+    unsafe {
+        core::ptr::copy_nonoverlapping(first, out.as_mut_ptr(), n);
+        if n < out.len() {
+            core::ptr::copy_nonoverlapping(second, out.as_mut_ptr().add(n), out.len() - n);
+        }
+    }
+}
+
+/// Fills a slot's data.
+///
+/// # Safety
+/// The slot is used, has room for `data`, and its data is the caller's alone.
+#[inline(always)]
+pub(crate) unsafe fn write<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place, data: &[u8]) {
+    let (first, n, second) = pieces(memory, spans, place, data.len());
+    // SAFETY: both pieces lie in the slot, which is the caller's alone.
+    unsafe {
+        core::ptr::copy_nonoverlapping(data.as_ptr(), first, n);
+        if n < data.len() {
+            core::ptr::copy_nonoverlapping(data.as_ptr().add(n), second, data.len() - n);
+        }
+    }
+}
+
+/// Copies the data of one slot to another.
+///
+/// # Safety
+/// Both slots are used and hold at least `len` bytes; the first is stable, the second the caller's alone.
+pub(crate) unsafe fn copy<H: Host>(
+    memory: &Memory<H>,
+    spans: &Spans,
+    from: Place,
+    to: Place,
+    len: usize,
+) {
+    let (source, n, rest) = pieces(memory, spans, from, len);
+    let (target, m, further) = pieces(memory, spans, to, len);
+    let mut done = 0;
+    while done < len {
+        let (s, s_room) = if done < n {
+            (source.wrapping_add(done), n - done)
+        } else {
+            (rest.wrapping_add(done - n), len - done)
+        };
+        let (t, t_room) = if done < m {
+            (target.wrapping_add(done), m - done)
+        } else {
+            (further.wrapping_add(done - m), len - done)
+        };
+        let step = s_room.min(t_room);
+        // SAFETY: within a piece of each slot, by the caller's promise; distinct slots do not overlap.
+        unsafe { core::ptr::copy_nonoverlapping(s, t, step) };
+        done += step;
+    }
+}
+
+/// Bytes of the slot at `place`, with header and rounding.
+pub(crate) fn slot_size<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place) -> u32 {
+    let span = spans.at(memory, place >> SLOT_BITS);
+    u32::from(LAYOUT[span.class.get() as usize % CLASSES].size)
+}
+
+/// The first word of a slot.
+fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, class: usize, slot: u32) -> &'a Word {
+    let start = slot as usize * LAYOUT[class].size as usize;
+    let page = memory.page(span.frames[start / PAGE % SPAN_PAGES].get());
+    // SAFETY: slot sizes are multiples of 4 that divide no word across pages, and the slot is in the span.
+    unsafe { &*page.add(start % PAGE).cast::<Word>() }
+}
+
+/// The list that a span with so many used slots belongs to; none if it is full.
+fn fullness(used: u32, slots: u32) -> Option<usize> {
+    (used < slots).then(|| (used as usize * FULLNESS) / slots as usize)
+}
+
+impl Store {
+    /// Bytes of memory taken for data.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.pages * PAGE as u64
+    }
+
+    /// Counts a frame that becomes a raw page, or ends being one.
+    pub(crate) fn raw_page(&mut self, joins: bool) {
+        if joins {
+            self.pages += 1;
+        } else {
+            self.pages -= 1;
+        }
+    }
+
+    /// A slot for `len` bytes that belongs to `entry`. With too few frames in hand
+    /// nothing changes. `tight`: rather a much larger slot than a new span.
+    pub(crate) fn alloc<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        len: usize,
+        entry: u32,
+        tight: bool,
+        hand: &mut Frames,
+    ) -> Result<Place, Need> {
+        let class = class_of_size(len + SLOT_HEADER);
+        let reach = if tight {
+            class / 4 + 1
+        } else {
+            self.reach(class)
+        };
+        if let Some(place) = self.alloc_listed(memory, spans, class, reach, entry) {
+            return Ok(place);
+        }
+        let pages = LAYOUT[class].pages as usize;
+        if hand.len() < pages {
+            return Err(Need(pages));
+        }
+        let id = spans
+            .alloc(memory, hand)
+            .map_err(|Need(n)| Need(n.saturating_add(pages)))?;
+        if hand.len() < pages {
+            spans.free(memory, id, hand);
+            return Err(Need(pages + 2));
+        }
+        let span = spans.at(memory, id);
+        for word in &span.frames[..pages] {
+            word.set(hand.pop().unwrap_or_default());
+        }
+        span.class.set(class as u32);
+        span.isolated.set(0);
+        span.used.set(0);
+        span.free.set(0);
+        span.fresh.set(0);
+        self.pages += pages as u64;
+        self.span_bytes += (pages * PAGE) as u64;
+        self.slots[class] += u32::from(LAYOUT[class].slots);
+        self.list(memory, spans, id, span, 0);
+        Ok(self.take(memory, spans, id, entry))
+    }
+
+    /// A slot in an existing span of this class or of one of the next `reach` classes.
+    fn alloc_listed<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        class: usize,
+        reach: usize,
+        entry: u32,
+    ) -> Option<Place> {
+        for c in class..CLASSES.min(class + reach + 1) {
+            if self.listed[c / 64] & 1 << (c % 64) != 0 {
+                let id = self.lists[c].iter().rev().copied().find(|id| *id != 0)?;
+                return Some(self.take(memory, spans, id, entry));
+            }
+        }
+        None
+    }
+
+    /// A slot in an existing span, for data that leaves a span which is being emptied.
+    pub(crate) fn alloc_for_move<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        len: usize,
+        entry: u32,
+    ) -> Option<Place> {
+        let class = class_of_size(len + SLOT_HEADER);
+        self.alloc_listed(memory, spans, class, self.reach(class), entry)
+    }
+
+    /// How many larger classes may lend a slot before a new span is opened: the
+    /// fewer spans there are, the more a half-empty one weighs against a few
+    /// bytes lost in a slot.
+    fn reach(&self, class: usize) -> usize {
+        const SMALL: u64 = 64 << 20;
+        const MIDDLE: u64 = 256 << 20;
+        let size = LAYOUT[class].size as usize;
+        let slack = if self.span_bytes < SMALL {
+            size / 16
+        } else if self.span_bytes < MIDDLE {
+            size / 32
+        } else {
+            0
+        };
+        slack / if size < FINE_END { FINE } else { COARSE }
+    }
+
+    /// Takes a free slot of a listed span.
+    fn take<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans, id: u32, entry: u32) -> Place {
+        let span = spans.at(memory, id);
+        let class = span.class.get() as usize;
+        let slot = match span.free.get() {
+            0 => {
+                let slot = span.fresh.get();
+                span.fresh.set(slot + 1);
+                slot
+            }
+            free => {
+                span.free
+                    .set(slot_word(memory, span, class, free - 1).get() & !FREE);
+                free - 1
+            }
+        };
+        slot_word(memory, span, class, slot).set(entry);
+        self.used[class] += 1;
+        self.slot_bytes += u64::from(LAYOUT[class].size);
+        let used = span.used.get();
+        self.relist(memory, spans, id, span, used, used + 1);
+        id << SLOT_BITS | slot
+    }
+
+    /// Ends the use of a slot; the pages of an emptied span go to `hand` (at most
+    /// `SPAN_PAGES` and two of its descriptor). True if compaction became worth while.
+    pub(crate) fn free<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        place: Place,
+        hand: &mut Frames,
+    ) -> bool {
+        let id = place >> SLOT_BITS;
+        let span = spans.at(memory, id);
+        let class = span.class.get() as usize;
+        let slot = place % SPAN_SLOTS as u32;
+        slot_word(memory, span, class, slot).set(FREE | span.free.get());
+        span.free.set(slot + 1);
+        self.used[class] -= 1;
+        self.slot_bytes -= u64::from(LAYOUT[class].size);
+        let used = span.used.get();
+        if span.isolated.get() != 0 {
+            span.used.set(used - 1);
+        } else {
+            self.relist(memory, spans, id, span, used, used - 1);
+            if used == 1 {
+                self.unlist(memory, spans, id, span, 0);
+                self.release(memory, spans, id, span, hand);
+            }
+        }
+        self.class_is_sparse(class)
+    }
+
+    /// Gives an empty, unlisted span back.
+    fn release<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        id: u32,
+        span: &Span,
+        hand: &mut Frames,
+    ) {
+        let class = span.class.get() as usize;
+        let pages = LAYOUT[class].pages as usize;
+        for word in &span.frames[..pages] {
+            hand.push(word.get());
+        }
+        self.pages -= pages as u64;
+        self.span_bytes -= (pages * PAGE) as u64;
+        self.slots[class] -= u32::from(LAYOUT[class].slots);
+        spans.free(memory, id, hand);
+    }
+
+    fn relist<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        id: u32,
+        span: &Span,
+        was: u32,
+        is: u32,
+    ) {
+        let slots = u32::from(LAYOUT[span.class.get() as usize].slots);
+        span.used.set(is);
+        let (from, to) = (fullness(was, slots), fullness(is, slots));
+        if from != to {
+            if let Some(list) = from {
+                self.unlist(memory, spans, id, span, list);
+            }
+            if let Some(list) = to {
+                self.list(memory, spans, id, span, list);
+            }
+        }
+    }
+
+    fn list<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        id: u32,
+        span: &Span,
+        list: usize,
+    ) {
+        let class = span.class.get() as usize;
+        let next = self.lists[class][list];
+        span.next.set(next);
+        span.prev.set(0);
+        if next != 0 {
+            spans.at(memory, next).prev.set(id);
+        }
+        self.lists[class][list] = id;
+        self.listed[class / 64] |= 1 << (class % 64);
+    }
+
+    fn unlist<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        id: u32,
+        span: &Span,
+        list: usize,
+    ) {
+        let class = span.class.get() as usize;
+        let (next, prev) = (span.next.get(), span.prev.get());
+        if next != 0 {
+            spans.at(memory, next).prev.set(prev);
+        }
+        if prev != 0 {
+            spans.at(memory, prev).next.set(next);
+        } else {
+            debug_assert_eq!(self.lists[class][list], id);
+            self.lists[class][list] = next;
+        }
+        if self.lists[class].iter().all(|id| *id == 0) {
+            self.listed[class / 64] &= !(1 << (class % 64));
+        }
+    }
+
+    // -- compaction ---------------------------------------------------------
+
+    /// Whether moving a class's slots together would free a span and win back
+    /// more than a 32nd of the class.
+    fn class_is_sparse(&self, class: usize) -> bool {
+        let free = self.slots[class] - self.used[class];
+        free >= u32::from(LAYOUT[class].slots) + self.slots[class] / 32
+    }
+
+    /// Chooses the emptiest span of a class that is worth compacting and takes it
+    /// off the lists; ends with `finish`.
+    pub(crate) fn isolate<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans) -> Option<u32> {
+        for step in 0..CLASSES {
+            let class = (self.cursor + step) % CLASSES;
+            if !self.class_is_sparse(class) {
+                continue;
+            }
+            for list in 0..FULLNESS {
+                let id = self.lists[class][list];
+                if id != 0 {
+                    let span = spans.at(memory, id);
+                    self.unlist(memory, spans, id, span, list);
+                    span.isolated.set(1);
+                    self.cursor = class;
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+
+    /// The next used slot of an isolated span, from slot `from` on.
+    pub(crate) fn occupant<H: Host>(
+        &self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        id: u32,
+        from: u32,
+    ) -> Option<Occupant> {
+        let span = spans.at(memory, id);
+        let class = span.class.get() as usize;
+        (from..span.fresh.get()).find_map(|slot| {
+            let entry = slot_word(memory, span, class, slot).get();
+            (entry & FREE == 0).then_some(Occupant {
+                place: id << SLOT_BITS | slot,
+                entry,
+            })
+        })
+    }
+
+    /// Whether a slot of an isolated span still belongs to that entry.
+    pub(crate) fn occupied_by<H: Host>(
+        &self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        occupant: &Occupant,
+    ) -> bool {
+        let span = spans.at(memory, occupant.place >> SLOT_BITS);
+        let slot = occupant.place % SPAN_SLOTS as u32;
+        slot_word(memory, span, span.class.get() as usize, slot).get() == occupant.entry
+    }
+
+    /// Ends the isolation: an empty span goes to `hand`, another one back on its
+    /// list. True if it was empty.
+    pub(crate) fn finish<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        id: u32,
+        hand: &mut Frames,
+    ) -> bool {
+        let span = spans.at(memory, id);
+        span.isolated.set(0);
+        let used = span.used.get();
+        if used == 0 {
+            self.release(memory, spans, id, span, hand);
+            return true;
+        }
+        let class = span.class.get() as usize;
+        if let Some(list) = fullness(used, u32::from(LAYOUT[class].slots)) {
+            self.list(memory, spans, id, span, list);
+        }
+        false
+    }
+}
+
+impl Occupant {
+    /// The slot number after this one, within its span.
+    pub(crate) fn next_slot(&self) -> u32 {
+        self.place % SPAN_SLOTS as u32 + 1
+    }
+}

@@ -1,0 +1,376 @@
+//! The engine's contract, point by point, on the userspace host.
+#![allow(clippy::unwrap_used)]
+
+use tmem_common::op::Outcome;
+use tmem_kmod::userspace::{EmbeddedEngine, Options};
+use tmem_kmod::{PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report};
+
+const MIB: u64 = 1 << 20;
+
+fn engine(limit: u64) -> EmbeddedEngine {
+    EmbeddedEngine::new(&Options {
+        arena_bytes: 256 * MIB,
+        limit_bytes: limit,
+        maintenance_thread: false,
+        poison: true,
+    })
+    .unwrap()
+}
+
+fn spec(flags: u32) -> PoolSpec {
+    PoolSpec {
+        flags,
+        ..PoolSpec::default()
+    }
+}
+
+/// A page that compresses to roughly `random` bytes and tells which one it is.
+fn page(seed: u64, random: usize) -> Page {
+    let mut page = [0_u8; PAGE];
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for byte in &mut page[..random] {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *byte = state as u8;
+    }
+    page[PAGE - 8..].copy_from_slice(&seed.to_le_bytes());
+    page
+}
+
+fn get(engine: &EmbeddedEngine, pool: u32, object: u64, index: u64) -> (Outcome, Page) {
+    let mut page = [0xAA; PAGE];
+    let report = engine.get(pool, object, index, &mut page);
+    (report.outcome, page)
+}
+
+fn assert_empty(engine: &EmbeddedEngine) {
+    let stats = engine.stats();
+    assert_eq!(
+        (
+            stats.pages,
+            stats.same_pages,
+            stats.raw_pages,
+            stats.data_bytes
+        ),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(
+        (stats.store_bytes, stats.metadata_bytes, engine.used_bytes()),
+        (0, 0, 0)
+    );
+    assert_eq!((engine.host().live_pages(), engine.host().pins()), (0, 0));
+}
+
+#[test]
+fn pages_of_every_kind_come_back() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    let mut wanted = Vec::new();
+    for i in 0..4000_u64 {
+        let page = match i % 8 {
+            0 => [0; PAGE],
+            1 => [0x5A; PAGE],
+            2 => page(i, PAGE),
+            _ => page(i, (i as usize * 37) % PAGE),
+        };
+        let report = engine.put(pool, i / 64, i % 64, &page, 7);
+        let expected = match i % 8 {
+            0 | 1 => Outcome::StoredSame,
+            2 => Outcome::StoredRaw,
+            _ if report.outcome == Outcome::StoredRaw => Outcome::StoredRaw,
+            _ => Outcome::Stored,
+        };
+        assert_eq!(report.outcome, expected);
+        wanted.push(page);
+    }
+    for (i, page) in wanted.iter().enumerate() {
+        let i = i as u64;
+        let (outcome, got) = get(&engine, pool, i / 64, i % 64);
+        assert_eq!(outcome, Outcome::Hit);
+        assert!(got == *page, "page {i} differs");
+    }
+    assert_eq!(engine.stats().pages, 4000);
+    assert_eq!(engine.host().pins(), 4000);
+    assert_eq!(engine.flush_object(pool, 3), 64);
+    assert_eq!(engine.flush_object(pool, 3), 0);
+    assert!(!engine.contains(pool, 3, 0));
+    engine.pool_destroy(pool).unwrap();
+    assert_empty(&engine);
+}
+
+#[test]
+fn a_put_replaces_and_a_refused_put_removes() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    engine.put(pool, 1, 1, &page(1, 500), 0);
+    engine.put(pool, 1, 1, &page(2, 900), 0);
+    assert!(get(&engine, pool, 1, 1).1 == page(2, 900));
+    assert_eq!(engine.stats().pages, 1);
+
+    engine.set_pool_frozen(pool, true).unwrap();
+    assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Hit);
+    assert_eq!(
+        engine.put(pool, 1, 1, &page(3, 900), 0).outcome,
+        Outcome::RefusedFrozen
+    );
+    assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Miss);
+    engine.set_pool_frozen(pool, false).unwrap();
+
+    engine.put(pool, 1, 1, &page(1, 500), 0);
+    engine.set_keep_incompressible(false);
+    assert_eq!(
+        engine.put(pool, 1, 1, &page(4, PAGE), 0).outcome,
+        Outcome::RefusedIncompressible
+    );
+    assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Miss);
+
+    engine.put(pool, 1, 1, &page(1, 500), 0);
+    engine.host().refuse_pins(true);
+    assert_eq!(
+        engine.put(pool, 1, 1, &page(5, 100), 0).outcome,
+        Outcome::RefusedFrozen
+    );
+    assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Miss);
+    engine.host().refuse_pins(false);
+
+    engine.put(pool, 1, 1, &page(1, 500), 0);
+    engine.set_enabled(false);
+    assert_eq!(
+        engine.put(pool, 1, 1, &page(5, 100), 0).outcome,
+        Outcome::RefusedFrozen
+    );
+    assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Miss);
+    assert_empty(&engine);
+}
+
+#[test]
+fn an_exclusive_get_removes_the_page() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(POOL_EXCLUSIVE_GET)).unwrap();
+    for (i, random) in [0, 500, PAGE].into_iter().enumerate() {
+        let i = i as u64;
+        engine.put(pool, 1, i, &page(i, random), 0);
+        assert!(get(&engine, pool, 1, i) == (Outcome::Hit, page(i, random)));
+        assert_eq!(get(&engine, pool, 1, i).0, Outcome::Miss);
+    }
+    assert_empty(&engine);
+}
+
+#[test]
+fn persistent_pages_are_never_evicted_and_the_budget_holds() {
+    let engine = engine(4 * MIB);
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    let mut kept = Vec::new();
+    let mut refused = 0;
+    for i in 0..4000 {
+        match engine.put(pool, i / 256, i % 256, &page(i, 2000), 0) {
+            Report {
+                outcome: Outcome::Stored,
+                ..
+            } => kept.push(i),
+            Report { outcome, .. } => {
+                assert_eq!(outcome, Outcome::RefusedLimit);
+                refused += 1;
+            }
+        }
+        assert!(engine.used_bytes() <= 4 * MIB);
+    }
+    assert!(
+        refused > 0 && kept.len() > 1500,
+        "{refused} refused, {} kept",
+        kept.len()
+    );
+    for i in &kept {
+        assert!(get(&engine, pool, i / 256, i % 256) == (Outcome::Hit, page(*i, 2000)));
+    }
+    let overhang = engine.set_limit(MIB);
+    assert_eq!(overhang, engine.used_bytes() - MIB);
+    assert_eq!(engine.stats().pages, kept.len() as u64);
+    engine.pool_destroy(pool).unwrap();
+    assert_empty(&engine);
+}
+
+#[test]
+fn ephemeral_pages_give_way_by_age_weight_and_kind() {
+    let engine = engine(4 * MIB);
+    let light = engine.pool_create(&spec(0)).unwrap();
+    let heavy = engine.pool_create(&spec(0)).unwrap();
+    engine.set_pool_weight(heavy, 300).unwrap();
+    for i in 0..4000 {
+        assert_eq!(
+            engine.put(light, i / 16, i % 16, &page(i, 2000), 0).outcome,
+            Outcome::Stored
+        );
+        assert_eq!(
+            engine.put(heavy, i / 16, i % 16, &page(i, 2000), 0).outcome,
+            Outcome::Stored
+        );
+        assert!(engine.used_bytes() <= 4 * MIB);
+    }
+    let (light_pages, heavy_pages) = (
+        engine.pool_stats(light).unwrap().pages,
+        engine.pool_stats(heavy).unwrap().pages,
+    );
+    let ratio = heavy_pages as f64 / light_pages as f64;
+    assert!(
+        (2.5..3.5).contains(&ratio),
+        "{heavy_pages} to {light_pages}"
+    );
+    assert_eq!(
+        engine.stats().outcomes[Outcome::Evicted as usize],
+        engine.host().evictions()
+    );
+    // The newest pages are there, the oldest are not.
+    assert!(engine.contains(heavy, 3999 / 16, 3999 % 16) && !engine.contains(heavy, 0, 0));
+
+    let persistent = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    for i in 0..1000 {
+        assert_eq!(
+            engine.put(persistent, 0, i, &page(i, 2000), 0).outcome,
+            Outcome::Stored
+        );
+    }
+    assert_eq!(engine.set_limit(3 * MIB), 0);
+    assert_eq!(engine.pool_stats(persistent).unwrap().pages, 1000);
+    assert!(engine.set_limit(MIB) > 0);
+    assert_eq!(engine.stats().pages, 1000);
+    engine.pool_destroy(light).unwrap();
+    engine.pool_destroy(heavy).unwrap();
+    engine.pool_destroy(persistent).unwrap();
+    assert_empty(&engine);
+}
+
+#[test]
+fn a_pool_stays_within_its_own_limit() {
+    let engine = engine(64 * MIB);
+    let ephemeral = engine.pool_create(&spec(0)).unwrap();
+    let persistent = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    for pool in [ephemeral, persistent] {
+        engine.set_pool_limit(pool, MIB).unwrap();
+    }
+    let mut refused = 0;
+    for i in 0..2000 {
+        assert_eq!(
+            engine.put(ephemeral, i, 0, &page(i, 1000), 0).outcome,
+            Outcome::Stored
+        );
+        refused += u64::from(
+            engine.put(persistent, i, 0, &page(i, 1000), 0).outcome == Outcome::RefusedLimit,
+        );
+    }
+    for pool in [ephemeral, persistent] {
+        let stats = engine.pool_stats(pool).unwrap();
+        let bytes = stats.store_bytes + stats.metadata_bytes;
+        assert!((MIB * 9 / 10..=MIB).contains(&bytes), "{bytes}");
+    }
+    assert_eq!(engine.pool_stats(persistent).unwrap().pages, 2000 - refused);
+    engine.set_pool_limit(ephemeral, MIB / 2).unwrap();
+    let stats = engine.pool_stats(ephemeral).unwrap();
+    assert!(stats.store_bytes + stats.metadata_bytes <= MIB / 2);
+}
+
+#[test]
+fn pools_have_names_numbers_and_settings() {
+    let engine = engine(64 * MIB);
+    let named = PoolSpec {
+        uuid: [3; 16],
+        flags: POOL_PERSISTENT,
+        version: 2,
+    };
+    let pool = engine.pool_create(&named).unwrap();
+    assert_eq!(engine.pool_create(&named), Err(PoolError::Exists));
+    assert_eq!(engine.pool_by_uuid(&[3; 16]), Ok(pool));
+    let info = engine.pool_info(pool).unwrap();
+    assert_eq!(
+        (info.spec, info.limit_bytes, info.weight, info.frozen),
+        (named, u64::MAX, 100, false)
+    );
+    assert_eq!(engine.pool_create(&spec(1 << 7)), Err(PoolError::Invalid));
+    assert_eq!(engine.set_pool_weight(pool, 0), Err(PoolError::Invalid));
+    assert_eq!(engine.set_pool_codec(pool, 3), Err(PoolError::Invalid));
+    assert_eq!(engine.set_pool_codec(pool, 77), Err(PoolError::Invalid));
+    assert_eq!(engine.set_pool_frozen(9, true), Err(PoolError::NotFound));
+    assert_eq!(engine.pool_destroy(64), Err(PoolError::NotFound));
+    let others: Vec<u32> = (1..64)
+        .map(|_| engine.pool_create(&spec(0)).unwrap())
+        .collect();
+    assert_eq!(engine.pool_create(&spec(0)), Err(PoolError::NoSpace));
+    engine.put(others[5], 1, 1, &page(1, 9), 0);
+    engine.pool_destroy(others[5]).unwrap();
+    assert_eq!(engine.pool_create(&spec(0)), Ok(others[5]));
+    assert_eq!(get(&engine, others[5], 1, 1).0, Outcome::Miss);
+    // Counters outlive their pool.
+    assert_eq!(engine.stats().outcomes[Outcome::Stored as usize], 1);
+}
+
+#[test]
+fn pages_keep_the_codec_they_were_stored_with() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    for i in 0..600 {
+        engine
+            .set_pool_codec(pool, [0, 1, 255][i as usize % 3])
+            .unwrap();
+        engine.set_default_codec((i % 2) as u32).unwrap();
+        assert!(
+            engine
+                .put(pool, 0, i, &page(i, 1500), 0)
+                .outcome
+                .is_stored()
+        );
+    }
+    for i in 0..600 {
+        assert!(get(&engine, pool, 0, i) == (Outcome::Hit, page(i, 1500)));
+    }
+    let stats = engine.stats();
+    assert_eq!(stats.raw_pages, 300);
+}
+
+#[test]
+fn handles_are_as_wide_as_stated() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(0)).unwrap();
+    let largest = (1 << 36) - 1;
+    let handles = [
+        (0, 0),
+        (u64::MAX, 0),
+        (u64::MAX, largest),
+        (1 << 32, 1 << 32),
+        (0, 1 << 32),
+        (1 << 32, 0),
+    ];
+    for (n, (object, index)) in handles.into_iter().enumerate() {
+        assert_eq!(
+            engine
+                .put(pool, object, index, &page(n as u64, 100), 0)
+                .outcome,
+            Outcome::Stored
+        );
+    }
+    for (n, (object, index)) in handles.into_iter().enumerate() {
+        assert!(get(&engine, pool, object, index) == (Outcome::Hit, page(n as u64, 100)));
+    }
+    assert_eq!(
+        engine.put(pool, 0, largest + 1, &page(0, 100), 0).outcome,
+        Outcome::RefusedLimit
+    );
+    assert!(!engine.contains(pool, 0, largest + 1));
+}
+
+#[test]
+fn shrinking_gives_whole_pages_back() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(0)).unwrap();
+    for i in 0..8000 {
+        engine.put(pool, i / 100, i % 100, &page(i, 300 + i as usize % 2500), 0);
+    }
+    let used = engine.used_bytes();
+    assert!(engine.shrinkable() * PAGE as u64 >= used * 8 / 10);
+    let gone = engine.shrink(1000);
+    assert!(gone >= 1000);
+    assert_eq!(engine.used_bytes(), used - gone * PAGE as u64);
+    assert!(engine.stats().pages > 5000);
+    engine.shrink(u64::MAX);
+    assert_empty(&engine);
+}
