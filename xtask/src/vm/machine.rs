@@ -118,6 +118,8 @@ pub(super) struct Files {
     pub(super) image: PathBuf,
     pub(super) initramfs: PathBuf,
     pub(super) swap: Option<PathBuf>,
+    /// What the emulator itself says.
+    pub(super) complaints: PathBuf,
 }
 
 /// Writes the initramfs and the empty swap disk.
@@ -130,7 +132,9 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
     if let Some(path) = &swap {
         sparse(path, u64::from(boot.swap_mib) << 20)?;
     }
+    let complaints = folder.0.join("emulator.log");
     Ok(Files {
+        complaints,
         folder,
         image: boot.modules.root.image(),
         initramfs,
@@ -157,7 +161,11 @@ pub(crate) fn run(boot: &Boot<'_>) -> Result<Report> {
         Machine::Qemu => qemu::start(boot, &files)?,
         Machine::Ibt => anyhow::bail!("no bochs"),
     };
-    let (end, console) = watch(running, &boot.timeouts, boot.echo)?;
+    let (end, mut console) = watch(running, &boot.timeouts, boot.echo)?;
+    if end == End::Silent {
+        let complaints = fs::read_to_string(&files.complaints).unwrap_or_default();
+        console.lines.extend(complaints.lines().map(String::from));
+    }
     let mut text = console.lines.join("\n");
     text.push('\n');
     fs::write(&file, text).with_context(|| file.display().to_string())?;
