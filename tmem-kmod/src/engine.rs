@@ -37,7 +37,8 @@ pub(crate) const BATCH: usize = 8;
 /// its descriptor, and two pages each of the entry's and the object's slab.
 const FRAMES_PER_FREE: usize = store::SPAN_PAGES + 6;
 
-/// What an operation did.
+/// What an operation did; laid out for C as well.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// How it ended.
@@ -759,6 +760,14 @@ impl<H: Host> Engine<H> {
         let retired = self.lock_pools();
         home.end_close(retired.part);
         Ok(())
+    }
+
+    /// Closes every pool. May sleep.
+    pub fn destroy_all_pools(&self) {
+        for pool in 0..MAX_POOLS as u32 {
+            // Only a place without a pool says no.
+            let _ = self.pool_destroy(pool);
+        }
     }
 
     /// A pool's settings. Any context.
