@@ -1,10 +1,16 @@
 //! The library behind the `tmem` tool: one [`source::Source`] trait with its
 //! snapshots, what implements it, and what reads it.
 
+pub mod cli;
 pub mod control;
+pub mod drain;
 pub mod histogram;
+pub mod interval;
+pub mod json;
 pub mod live;
 pub mod observe;
 pub mod source;
+pub mod swaps;
 pub mod system;
+pub mod text;
 pub mod units;

@@ -1,2 +1,7 @@
 //! The `tmem` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tmem_user::cli::run()
+}

@@ -40,8 +40,8 @@ pub trait Source: Send {
     /// Changes one tunable and reads it back.
     ///
     /// # Errors
-    /// Unknown key, value that is not allowed, missing rights, or a value that
-    /// did not read back; the old value then still holds.
+    /// Unknown key, value that is not allowed, or missing rights: the old value
+    /// still holds. [`SourceError::NotTaken`] when something else reads back.
     fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError>;
 }
 
@@ -261,6 +261,38 @@ pub struct Change {
     pub old: String,
     /// Its value now, as it reads back.
     pub new: String,
+}
+
+/// Makes several changes or none: all are checked first, and when one fails all
+/// the same, those before it are taken back.
+///
+/// # Errors
+/// The first error; [`SourceError::Failed`] when taking back failed too.
+pub fn apply(
+    source: &mut dyn Source,
+    wanted: &[(String, String)],
+) -> Result<Vec<Change>, SourceError> {
+    for (key, value) in wanted {
+        source.check(key, value)?;
+    }
+    let mut made: Vec<Change> = Vec::with_capacity(wanted.len());
+    for (key, value) in wanted {
+        match source.set(key, value) {
+            Ok(change) => made.push(change),
+            Err(error) => {
+                for change in made.iter().rev() {
+                    source.set(&change.key, &change.old).map_err(|second| {
+                        SourceError::Failed(format!(
+                            "{error}; and taking back {}={} failed: {second}",
+                            change.key, change.new
+                        ))
+                    })?;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(made)
 }
 
 /// Why a source could not do what was asked.

@@ -1,0 +1,144 @@
+//! The command line: what is asked for, and how it ends.
+
+mod args;
+mod commands;
+
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::drain::DrainError;
+use crate::source::SourceError;
+use crate::text::Palette;
+use args::Cli;
+
+/// It was tried and did not work.
+const FAILED: u8 = 1;
+/// The command line, a key or a value is wrong.
+const USAGE: u8 = 2;
+/// There is nothing to measure: no module, or one of another version.
+const CANNOT_MEASURE: u8 = 3;
+/// The caller lacks rights.
+const MISSING_RIGHTS: u8 = 4;
+
+/// Runs `tmem` with the arguments of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.global.verbose);
+    let palette = cli.global.palette_for_stderr();
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&error.into(), palette),
+    };
+    match runtime.block_on(commands::run(cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => report(&error, palette),
+    }
+}
+
+fn report(error: &anyhow::Error, palette: Palette) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let text = format!("{} {error:#}\n", palette.bad("tmem:"));
+    // Nothing is left to tell when even this cannot be written.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(exit_code(error))
+}
+
+/// Whoever read the output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref() {
+        return source_exit_code(error);
+    }
+    match error.downcast_ref() {
+        Some(DrainError::Source(error)) => source_exit_code(error),
+        Some(DrainError::Swap { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
+            MISSING_RIGHTS
+        }
+        _ => FAILED,
+    }
+}
+
+fn source_exit_code(error: &SourceError) -> u8 {
+    match error {
+        SourceError::Absent { .. } | SourceError::WrongAbi { .. } => CANNOT_MEASURE,
+        SourceError::MissingRights { .. } => MISSING_RIGHTS,
+        SourceError::UnknownKey { .. } | SourceError::BadValue { .. } => USAGE,
+        _ => FAILED,
+    }
+}
+
+/// Diagnostics of the eBPF programs and of the libraries, on standard error.
+struct StderrLog;
+
+impl log::Log for StderrLog {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let text = format!(
+                "tmem: {}: {}\n",
+                record.level().as_str().to_lowercase(),
+                record.args()
+            );
+            // A diagnostic that cannot be written is lost.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn start_logging(verbose: bool) {
+    // Fails only when called twice.
+    if log::set_logger(&StderrLog).is_ok() {
+        log::set_max_level(if verbose {
+            log::LevelFilter::Debug
+        } else {
+            log::LevelFilter::Warn
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        let error = anyhow::Error::from(io::Error::from(ErrorKind::BrokenPipe));
+        assert!(is_broken_pipe(&error.context("writing")));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("other")));
+    }
+
+    #[test]
+    fn errors_end_with_their_documented_code() {
+        let absent = SourceError::Absent {
+            what: "it".to_owned(),
+            path: "/x".into(),
+            hint: "look".to_owned(),
+        };
+        assert_eq!(exit_code(&absent.into()), 3);
+        let rights = SourceError::MissingRights {
+            what: "it".to_owned(),
+            needed: "root",
+            path: "/x".into(),
+        };
+        let error = anyhow::Error::from(DrainError::from(rights)).context("draining");
+        assert_eq!(exit_code(&error), 4);
+        assert_eq!(exit_code(&DrainError::PagesLeft(1).into()), 1);
+    }
+}

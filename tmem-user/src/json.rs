@@ -1,0 +1,458 @@
+//! The tool's JSON, one object a line, as published in `docs/reference/json.md`
+//! and `docs/reference/stats.schema.json`. Members are only ever added within
+//! one schema version; a member that changes or goes raises [`SCHEMA`].
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tmem_common::histogram::lower_bound;
+use tmem_common::op::{OUTCOMES, Op, Outcome};
+use tmem_common::stats::Stats;
+
+use crate::histogram::Histogram;
+use crate::interval::{Interval, compression_ratio, memory_ratio};
+use crate::source::{
+    CellSnapshot, CgroupSnapshot, Change, PoolSnapshot, Snapshot, Tunable, Unmeasured,
+};
+
+/// Name and version of the schema, the first member of every object.
+pub const SCHEMA: &str = "tmem/1";
+
+/// An object of the tool's output.
+#[derive(Serialize)]
+pub struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+impl<'a> Document<'a> {
+    /// Puts the schema's version before `body`.
+    pub fn new(body: Body<'a>) -> Self {
+        Self {
+            schema: SCHEMA,
+            body,
+        }
+    }
+
+    /// The object in one line, without its line end.
+    ///
+    /// # Errors
+    /// When a number has no form in JSON.
+    pub fn to_line(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+}
+
+/// What an object says; `kind` tells which.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body<'a> {
+    /// `tmem status`.
+    Status {
+        /// The source, for people.
+        source: String,
+        /// How things stand.
+        #[serde(flatten)]
+        state: State,
+        /// Everything that can be set.
+        tunables: Vec<TunableJson<'a>>,
+    },
+    /// `tmem stats` and `tmem top --batch`.
+    Stats(Box<StatsJson>),
+    /// `tmem pools`.
+    Pools {
+        /// The source, for people.
+        source: String,
+        /// Every pool.
+        pools: Vec<PoolJson>,
+    },
+    /// `tmem set`.
+    Set {
+        /// Every change, in the order made.
+        changes: Vec<ChangeJson<'a>>,
+    },
+    /// `tmem drain`.
+    Drain {
+        /// The swap devices that were emptied, in order.
+        devices: Vec<&'a str>,
+        /// Pages of persistent pools before.
+        pages_before: u64,
+        /// Pages of persistent pools after.
+        pages_after: u64,
+        /// Whether new pages are accepted now.
+        enabled: bool,
+    },
+}
+
+/// How things stand.
+#[derive(Serialize)]
+pub struct State {
+    enabled: bool,
+    codec: String,
+    limit_bytes: u64,
+    used_bytes: u64,
+    overhang_bytes: u64,
+    pages: u64,
+    compression_ratio: Option<f64>,
+    memory_ratio: Option<f64>,
+}
+
+impl From<&Snapshot> for State {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            enabled: snapshot.enabled,
+            codec: snapshot.codec.clone(),
+            limit_bytes: snapshot.limit_bytes,
+            used_bytes: snapshot.used_bytes,
+            overhang_bytes: snapshot.overhang_bytes,
+            pages: snapshot.totals.pages,
+            compression_ratio: compression_ratio(&snapshot.totals),
+            memory_ratio: memory_ratio(snapshot.totals.pages, snapshot.used_bytes),
+        }
+    }
+}
+
+/// A snapshot and what happened before it.
+#[derive(Serialize)]
+pub struct StatsJson {
+    source: String,
+    taken_ns: u64,
+    #[serde(flatten)]
+    state: State,
+    totals: CountersJson,
+    pools: Vec<PoolJson>,
+    interval: IntervalJson,
+    pressure: Option<PressureJson>,
+    cost: CostJson,
+    unmeasured: Vec<UnmeasuredJson>,
+    command: Option<CommandJson>,
+}
+
+impl StatsJson {
+    /// What `tmem stats` reports: `snapshot`, the `interval` that ended with it,
+    /// and the command that ran meanwhile.
+    pub fn new(
+        source: String,
+        snapshot: &Snapshot,
+        interval: &Interval,
+        command: Option<CommandJson>,
+    ) -> Self {
+        Self {
+            source,
+            taken_ns: snapshot.taken_ns,
+            state: State::from(snapshot),
+            totals: CountersJson::from(&snapshot.totals),
+            pools: snapshot.pools.iter().map(PoolJson::from).collect(),
+            interval: IntervalJson::from(interval),
+            pressure: snapshot.pressure.map(|pressure| PressureJson {
+                some_avg10: pressure.some_avg10,
+                full_avg10: pressure.full_avg10,
+                some_total_us: pressure.some_total_us,
+            }),
+            cost: CostJson {
+                cpu_ns: snapshot.cost.cpu_ns,
+                resident_bytes: snapshot.cost.resident_bytes,
+                programs_ns: snapshot.cost.programs_ns,
+            },
+            unmeasured: snapshot
+                .unmeasured
+                .iter()
+                .map(UnmeasuredJson::from)
+                .collect(),
+            command,
+        }
+    }
+}
+
+/// The command that `tmem stats -- COMMAND` ran.
+#[derive(Clone, Debug, Serialize)]
+pub struct CommandJson {
+    /// The command and its arguments.
+    pub argv: Vec<String>,
+    /// Its exit status, 128 + n when signal n ended it.
+    pub exit_code: i32,
+}
+
+#[derive(Serialize)]
+struct CountersJson {
+    pages: u64,
+    same_pages: u64,
+    raw_pages: u64,
+    data_bytes: u64,
+    store_bytes: u64,
+    metadata_bytes: u64,
+    flush_misses: u64,
+    moved_pages: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl From<&Stats> for CountersJson {
+    fn from(stats: &Stats) -> Self {
+        Self {
+            pages: stats.pages,
+            same_pages: stats.same_pages,
+            raw_pages: stats.raw_pages,
+            data_bytes: stats.data_bytes,
+            store_bytes: stats.store_bytes,
+            metadata_bytes: stats.metadata_bytes,
+            flush_misses: stats.flush_misses,
+            moved_pages: stats.moved_pages,
+            outcomes: outcomes(&stats.outcomes),
+        }
+    }
+}
+
+fn outcomes(counts: &[u64; OUTCOMES]) -> BTreeMap<&'static str, u64> {
+    Outcome::ALL
+        .iter()
+        .map(|outcome| outcome.name())
+        .zip(counts.iter().copied())
+        .collect()
+}
+
+/// One pool.
+#[derive(Serialize)]
+pub struct PoolJson {
+    id: u32,
+    name: String,
+    uuid: String,
+    pool_kind: &'static str,
+    version: u32,
+    codec: String,
+    weight: u32,
+    limit_bytes: Option<u64>,
+    frozen: bool,
+    compression_ratio: Option<f64>,
+    counters: CountersJson,
+}
+
+impl From<&PoolSnapshot> for PoolJson {
+    fn from(pool: &PoolSnapshot) -> Self {
+        Self {
+            id: pool.id,
+            name: pool.name(),
+            uuid: pool.uuid.iter().map(|byte| format!("{byte:02x}")).collect(),
+            pool_kind: pool.kind.name(),
+            version: pool.version,
+            codec: pool.codec.clone(),
+            weight: pool.weight,
+            limit_bytes: pool.limit_bytes,
+            frozen: pool.frozen,
+            compression_ratio: compression_ratio(&pool.stats),
+            counters: CountersJson::from(&pool.stats),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct IntervalJson {
+    duration_ns: u64,
+    stores: u64,
+    refusals: u64,
+    store_share: Option<f64>,
+    hits: u64,
+    misses: u64,
+    hit_share: Option<f64>,
+    flush_misses: u64,
+    moved_pages: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    writes_avoided: u64,
+    reads_avoided: u64,
+    swap_pages_written: Option<u64>,
+    swap_pages_read: Option<u64>,
+    latency: Option<BTreeMap<&'static str, LatencyJson>>,
+    cells: Option<Vec<CellJson>>,
+    cgroups: Option<Vec<CgroupJson>>,
+    events_dropped: u64,
+    own_cpu_ns: u64,
+    programs_ns: Option<u64>,
+}
+
+impl From<&Interval> for IntervalJson {
+    fn from(interval: &Interval) -> Self {
+        let latency = |op: Op| {
+            let histogram = interval.latency(op, None)?;
+            Some((op.name(), LatencyJson::from(&histogram)))
+        };
+        Self {
+            duration_ns: u64::try_from(interval.duration.as_nanos()).unwrap_or(u64::MAX),
+            stores: interval.stores(),
+            refusals: interval.refusals(),
+            store_share: interval.store_share(),
+            hits: interval.hits(),
+            misses: interval.misses(),
+            hit_share: interval.hit_share(),
+            flush_misses: interval.flush_misses,
+            moved_pages: interval.moved_pages,
+            outcomes: outcomes(&interval.outcomes),
+            writes_avoided: interval.writes_avoided,
+            reads_avoided: interval.reads_avoided,
+            swap_pages_written: interval.disk.map(|disk| disk.swap_pages_written),
+            swap_pages_read: interval.disk.map(|disk| disk.swap_pages_read),
+            latency: Op::ALL.iter().map(|&op| latency(op)).collect(),
+            cells: interval
+                .cells
+                .as_ref()
+                .map(|cells| cells.iter().map(CellJson::from).collect()),
+            cgroups: interval
+                .cgroups
+                .as_ref()
+                .map(|cgroups| cgroups.iter().map(CgroupJson::from).collect()),
+            events_dropped: interval.events_dropped,
+            own_cpu_ns: interval.own_cpu_ns,
+            programs_ns: interval.programs_ns,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct LatencyJson {
+    count: u64,
+    p50_ns: Option<u64>,
+    p90_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    p999_ns: Option<u64>,
+}
+
+impl From<&Histogram> for LatencyJson {
+    fn from(histogram: &Histogram) -> Self {
+        Self {
+            count: histogram.count(),
+            p50_ns: histogram.percentile(0.5),
+            p90_ns: histogram.percentile(0.9),
+            p99_ns: histogram.percentile(0.99),
+            p999_ns: histogram.percentile(0.999),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CellJson {
+    pool: u32,
+    op: &'static str,
+    outcome: &'static str,
+    bytes: u64,
+    total_ns: u64,
+    #[serde(flatten)]
+    latency: LatencyJson,
+    histogram: Vec<BucketJson>,
+}
+
+#[derive(Serialize)]
+struct BucketJson {
+    from_ns: u64,
+    count: u64,
+}
+
+impl From<&CellSnapshot> for CellJson {
+    fn from(cell: &CellSnapshot) -> Self {
+        Self {
+            pool: cell.pool,
+            op: cell.op.name(),
+            outcome: cell.outcome.name(),
+            bytes: cell.bytes,
+            total_ns: cell.total_ns,
+            latency: LatencyJson::from(&cell.histogram),
+            histogram: cell
+                .histogram
+                .buckets()
+                .iter()
+                .enumerate()
+                .filter(|&(_, &count)| count > 0)
+                .map(|(bucket, &count)| BucketJson {
+                    from_ns: lower_bound(bucket),
+                    count,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CgroupJson {
+    id: u64,
+    path: Option<String>,
+    op: &'static str,
+    outcome: &'static str,
+    count: u64,
+    bytes: u64,
+}
+
+impl From<&CgroupSnapshot> for CgroupJson {
+    fn from(cgroup: &CgroupSnapshot) -> Self {
+        Self {
+            id: cgroup.id,
+            path: cgroup.path.clone(),
+            op: cgroup.op.name(),
+            outcome: cgroup.outcome.name(),
+            count: cgroup.count,
+            bytes: cgroup.bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PressureJson {
+    some_avg10: f64,
+    full_avg10: f64,
+    some_total_us: u64,
+}
+
+#[derive(Serialize)]
+struct CostJson {
+    cpu_ns: u64,
+    resident_bytes: u64,
+    programs_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct UnmeasuredJson {
+    what: &'static str,
+    why: String,
+}
+
+impl From<&Unmeasured> for UnmeasuredJson {
+    fn from(unmeasured: &Unmeasured) -> Self {
+        Self {
+            what: unmeasured.what,
+            why: unmeasured.why.clone(),
+        }
+    }
+}
+
+/// Something that can be set.
+#[derive(Serialize)]
+pub struct TunableJson<'a> {
+    key: &'a str,
+    value: &'a str,
+    allowed: &'a str,
+}
+
+impl<'a> From<&'a Tunable> for TunableJson<'a> {
+    fn from(tunable: &'a Tunable) -> Self {
+        Self {
+            key: &tunable.key,
+            value: &tunable.value,
+            allowed: &tunable.allowed,
+        }
+    }
+}
+
+/// A change that was made.
+#[derive(Serialize)]
+pub struct ChangeJson<'a> {
+    key: &'a str,
+    old: &'a str,
+    new: &'a str,
+}
+
+impl<'a> From<&'a Change> for ChangeJson<'a> {
+    fn from(change: &'a Change) -> Self {
+        Self {
+            key: &change.key,
+            old: &change.old,
+            new: &change.new,
+        }
+    }
+}
