@@ -67,10 +67,13 @@ struct tmem_engine;
 /* -- engine, called by C ------------------------------------------------- */
 
 u32 tmem_core_abi(void);
-/* Bytes of an engine and of a codec scratch, to be allocated by the caller. */
+/*
+ * Bytes of an engine (about 150 KiB, to be had from vzalloc()) and of a codec
+ * scratch, to be allocated by the caller, both 64-byte aligned.
+ */
 size_t tmem_core_size(void);
 size_t tmem_core_scratch_size(void);
-/* May sleep. 0 or -ENOMEM; on failure nothing is held. */
+/* 0. Nothing is allocated yet. */
 int tmem_core_init(struct tmem_engine *e, u64 limit_bytes);
 /* No call may be running or follow. Frees everything. */
 void tmem_core_exit(struct tmem_engine *e);
@@ -86,7 +89,9 @@ int tmem_core_pool_info(struct tmem_engine *e, u32 pool, struct tmem_pool_info *
 
 /*
  * Put may sleep (codec, scratch, pages). page: 4096 bytes, stable meanwhile.
- * owner: id of the cgroup the page belongs to. Refused: an older copy is gone.
+ * owner: id of the cgroup the page belongs to; ids of 2^32 and above are reported
+ * as 0 on eviction. Indexes of 2^36 and above are refused (TMEM_REFUSED_LIMIT).
+ * Refused: an older copy is gone.
  */
 void tmem_core_put(struct tmem_engine *e, u32 pool, u64 object, u64 index,
 		   const void *page, u64 owner, struct tmem_report *r);
@@ -105,6 +110,7 @@ void tmem_core_set_enabled(struct tmem_engine *e, bool on);
 void tmem_core_set_keep_incompressible(struct tmem_engine *e, bool on);
 int tmem_core_set_default_codec(struct tmem_engine *e, u32 codec);
 int tmem_core_set_pool_codec(struct tmem_engine *e, u32 pool, u32 codec);
+/* May sleep: evicts what an ephemeral pool holds beyond it. */
 int tmem_core_set_pool_limit(struct tmem_engine *e, u32 pool, u64 bytes);
 int tmem_core_set_pool_weight(struct tmem_engine *e, u32 pool, u32 weight);
 int tmem_core_set_pool_frozen(struct tmem_engine *e, u32 pool, bool frozen);
@@ -128,7 +134,8 @@ u64 tmem_core_used_bytes(struct tmem_engine *e);
 
 /*
  * Pages are named by 32-bit frame numbers; frame f is at base + f * 4096.
- * ~0u: none to be had. may_sleep is false under a lock. Not zeroed.
+ * ~0u: none to be had; frame 0 is never handed out. may_sleep is false under a
+ * lock. Not zeroed. page_free may be called in any context, under locks too.
  */
 u8 *tmem_host_page_base(void);
 u32 tmem_host_page_alloc(bool may_sleep);
