@@ -1,0 +1,71 @@
+//! Groups of processes with limited memory (cgroup2).
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// A group; removed when dropped. Its processes must have ended by then.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// A new group with at most `mib` MiB of memory.
+    pub(crate) fn new(name: &str, mib: u64) -> Result<Self> {
+        fs::write(format!("{ROOT}/cgroup.subtree_control"), "+memory")
+            .context("switching the memory controller on")?;
+        let path = PathBuf::from(ROOT).join(name);
+        fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
+        let group = Self { path };
+        group.set("memory.max", &format!("{mib}M"))?;
+        Ok(group)
+    }
+
+    /// Moves the calling process in.
+    pub(crate) fn enter(&self) -> Result<()> {
+        self.set("cgroup.procs", "0")
+    }
+
+    /// Lets the group use all memory, for a swapoff.
+    pub(crate) fn lift_limit(&self) -> Result<()> {
+        self.set("memory.max", "max")
+    }
+
+    /// Limits the group again; what it uses beyond is reclaimed.
+    pub(crate) fn limit(&self, mib: u64) -> Result<()> {
+        self.set("memory.max", &format!("{mib}M"))
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<()> {
+        let path = self.path.join(file);
+        fs::write(&path, value).with_context(|| format!("writing {value} to {}", path.display()))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to forget processes that have just ended. A group that
+        // stays behind does no harm.
+        for _ in 0..50 {
+            if fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Removes groups that a killed scenario left behind.
+pub(crate) fn remove_leftovers() {
+    for entry in fs::read_dir(ROOT).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            // Not ours to remove, or still busy: then creating it anew will say so.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The scenarios by name. Each runs in a process of its own, so that a crash or a
+//! panic ends nothing but the scenario.
+
+mod contents;
+mod control;
+mod lifecycle;
+mod neighbours;
+mod seen;
+mod sysfs;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::context::Context;
+use crate::process;
+
+type Scenario = fn(&Context) -> Result<()>;
+
+const TABLE: &[(&str, Scenario)] = &[
+    ("swap_anon", contents::anonymous),
+    ("swap_fork", contents::fork),
+    ("swap_thp", contents::huge_pages),
+    ("swap_shmem", contents::shared_memory),
+    ("swap_parallel", contents::parallel),
+    ("swap_pressure", contents::pressure),
+    ("swap_zswap_behind", contents::zswap_behind),
+    ("swap_no_memory", contents::no_memory),
+    ("swap_ibt", contents::anonymous),
+    ("swap_rmmod_idle", lifecycle::idle),
+    ("swap_swapoff", lifecycle::swapoff),
+    ("swap_load_unload", lifecycle::load_unload),
+    ("swap_flip", lifecycle::flip),
+    ("swap_leak", lifecycle::leak),
+    ("swap_ftrace_off", neighbours::ftrace_off),
+    ("swap_livepatch_conflict", neighbours::livepatch_conflict),
+    ("swap_function_tracer", neighbours::function_tracer),
+    ("swap_sysfs", sysfs::tunables),
+    ("swap_tracepoints", seen::tracepoints),
+    ("swap_control_engine", control::broken_engine),
+    ("swap_control_hook", control::broken_hook),
+    ("swap_ibt_control", control::pointer_call),
+];
+
+/// Runs a scenario in a process of its own.
+pub(crate) fn run(name: &str, context: &Context) -> Result<()> {
+    let (_, scenario) = TABLE
+        .iter()
+        .find(|(known, _)| *known == name)
+        .with_context(|| format!("no {name}"))?;
+    let context = context.of(name)?;
+    process::spawn(|| scenario(&context))?.join()
+}
+
+/// Runs what is meant for people: `demo`, `top` or `shell`.
+pub(crate) fn interactive(command: &str, _context: &Context) -> Result<()> {
+    match command {
+        other => bail!("nothing to run is called {other:?}"),
+    }
+}

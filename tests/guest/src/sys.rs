@@ -1,0 +1,128 @@
+//! The few system calls that the standard library lacks, as safe functions.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Error, Result, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::Path;
+
+use std::os::unix::ffi::OsStrExt as _;
+
+fn check(result: libc::c_long) -> Result<libc::c_long> {
+    if result < 0 {
+        Err(Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn c_string(bytes: impl Into<Vec<u8>>) -> Result<CString> {
+    Ok(CString::new(bytes)?)
+}
+
+/// Prints one line on the console, whole, and waits until it is out.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // A console that cannot be written leaves nobody to tell.
+    let _ = out.write_all(format!("{line}\n").as_bytes());
+    let _ = out.flush();
+    // SAFETY: no memory is passed.
+    unsafe { libc::tcdrain(1) };
+}
+
+/// Mounts a file system that the kernel makes up.
+pub(crate) fn mount(kind: &str, target: &str, options: &str) -> Result<()> {
+    std::fs::create_dir_all(target)?;
+    let kind = c_string(kind)?;
+    let target = c_string(target)?;
+    let options = c_string(options)?;
+    // SAFETY: all pointers are C strings that live until the call returns.
+    check(libc::c_long::from(unsafe {
+        libc::mount(
+            kind.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            options.as_ptr().cast(),
+        )
+    }))?;
+    Ok(())
+}
+
+/// Unmounts.
+pub(crate) fn unmount(target: &str) -> Result<()> {
+    let target = c_string(target)?;
+    // SAFETY: the pointer is a C string that lives until the call returns.
+    check(libc::c_long::from(unsafe { libc::umount(target.as_ptr()) }))?;
+    Ok(())
+}
+
+/// Loads the module in the file.
+pub(crate) fn load_module(path: &Path, parameters: &str) -> Result<()> {
+    let file = File::open(path)?;
+    let parameters = c_string(parameters)?;
+    // SAFETY: the pointer is a C string that lives until the call returns.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_finit_module,
+            file.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// Unloads a module; refused at once while it is in use.
+pub(crate) fn unload_module(name: &str) -> Result<()> {
+    let name = c_string(name)?;
+    // SAFETY: the pointer is a C string that lives until the call returns.
+    check(unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
+/// Adds a swap device.
+pub(crate) fn swapon(path: &Path) -> Result<()> {
+    let path = c_string(path.as_os_str().as_bytes())?;
+    // SAFETY: the pointer is a C string that lives until the call returns.
+    check(libc::c_long::from(unsafe {
+        libc::swapon(path.as_ptr(), 0)
+    }))?;
+    Ok(())
+}
+
+/// Removes a swap device; brings its pages back into memory first.
+pub(crate) fn swapoff(path: &Path) -> Result<()> {
+    let path = c_string(path.as_os_str().as_bytes())?;
+    // SAFETY: the pointer is a C string that lives until the call returns.
+    check(libc::c_long::from(unsafe { libc::swapoff(path.as_ptr()) }))?;
+    Ok(())
+}
+
+/// A file in memory, without a name.
+pub(crate) fn memory_file(name: &str) -> Result<File> {
+    let name = c_string(name)?;
+    // SAFETY: the pointer is a C string that lives until the call returns.
+    let fd = check(libc::c_long::from(unsafe {
+        libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC)
+    }))?;
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+}
+
+/// Writes all cached data to disk.
+pub(crate) fn sync() {
+    // SAFETY: no memory is passed.
+    unsafe { libc::sync() };
+}
+
+/// Makes this process its user's and group's, without any right beyond.
+pub(crate) fn become_user(id: u32) -> Result<()> {
+    // SAFETY: an empty list of groups is passed; the other calls take numbers.
+    unsafe {
+        check(libc::c_long::from(libc::setgroups(0, std::ptr::null())))?;
+        check(libc::c_long::from(libc::setgid(id)))?;
+        check(libc::c_long::from(libc::setuid(id)))?;
+    }
+    Ok(())
+}
