@@ -192,6 +192,7 @@ fn boot<'a>(
             first.kernel_args
         ),
         timeouts,
+        counted: false,
         echo: None,
     }
 }

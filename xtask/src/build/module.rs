@@ -35,7 +35,12 @@ struct Source {
     made: &'static str,
     /// Files: name in the build folder, where it comes from.
     files: Vec<(String, PathBuf)>,
+    /// A variable for make, `NAME=VALUE`.
+    variable: &'static str,
 }
+
+/// The module itself, among the modules built.
+const MODULE: &str = "tmem";
 
 /// Lines that say "warning" and are none of ours: headers come without the vmlinux
 /// that module BTF needs, and a suite's compiler gets fixes after its kernel was built.
@@ -46,7 +51,8 @@ const NO_WARNINGS: &[&str] = &[
     "You are using:",
 ];
 
-/// Builds the module, its broken twin and the test modules for one kernel.
+/// Builds the module, its two twins that break on purpose (in the hooks, in the
+/// engine), and the test module, for one kernel.
 pub(super) fn build(kernel: Kernel, objects: &Objects) -> Result<Modules> {
     let root = roots::kernel(kernel)?;
     let mut files = Vec::new();
@@ -54,7 +60,7 @@ pub(super) fn build(kernel: Kernel, objects: &Objects) -> Result<Modules> {
     for source in sources(objects)? {
         let dir = paths::kernel_output(kernel).join(source.name);
         let made = build_one(kernel, &root, &source, &dir)?;
-        if source.name == "tmem" {
+        if source.name == MODULE {
             folder = dir;
         }
         files.push((format!("{}.ko", source.name), made));
@@ -70,23 +76,26 @@ pub(super) fn build(kernel: Kernel, objects: &Objects) -> Result<Modules> {
 /// The sources of all modules.
 fn sources(objects: &Objects) -> Result<Vec<Source>> {
     let module = paths::workspace().join("tmem-kmod/kernel");
-    let with_engine = |name, object: &Path| -> Result<Source> {
+    let with_engine = |name, object: &Path, variable| -> Result<Source> {
         let mut files = files_of(&module)?;
         files.push(("tmem_core.S".to_owned(), object.to_path_buf()));
         Ok(Source {
             name,
             made: "tmem",
             files,
+            variable,
         })
     };
     let misuse = paths::workspace().join("tests/kmod");
     Ok(vec![
-        with_engine("tmem", &objects.engine)?,
-        with_engine("tmem-broken", &objects.broken)?,
+        with_engine(MODULE, &objects.engine, "")?,
+        with_engine("tmem-control", &objects.engine, "TMEM_CONTROL=1")?,
+        with_engine("tmem-broken", &objects.broken, "")?,
         Source {
             name: "tmem_misuse",
             made: "tmem_misuse",
             files: files_of(&misuse)?,
+            variable: "",
         },
     ])
 }
@@ -124,7 +133,7 @@ fn stage(source: &Source, dir: &Path) -> Result<()> {
 /// What a build depends on.
 fn fingerprint(source: &Source, release: &str) -> Result<String> {
     let mut hasher = DefaultHasher::new();
-    release.hash(&mut hasher);
+    (release, source.variable).hash(&mut hasher);
     for (name, path) in &source.files {
         name.hash(&mut hasher);
         fs::read(path)
@@ -151,9 +160,9 @@ fn build_one(kernel: Kernel, root: &KernelRoot, source: &Source, dir: &Path) -> 
     // rights cannot write into our folders.
     let script = format!(
         "dir=$(mktemp -d) && cd $dir && tar xf - && \
-         make -j2 -C /lib/modules/{}/build M=$dir modules >&2 && tar cf - . ; \
+         make -j2 -C /lib/modules/{}/build M=$dir {} modules >&2 && tar cf - . ; \
          status=$?; cd / && rm -rf $dir; exit $status",
-        root.release
+        root.release, source.variable
     );
     let mut pack = Command::new("tar");
     pack.args(["--owner=0", "--group=0", "-cf", "-", "-C"])

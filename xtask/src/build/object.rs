@@ -1,6 +1,7 @@
 //! The engine as one assembly file, the same for all kernels; and a second one
 //! with deliberate faults, for the negative controls.
 
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ const FLAGS: &[&str] = &[
 pub(super) fn build(nightly: &Nightly) -> Result<Objects> {
     Ok(Objects {
         engine: one(nightly, "tmem_core", &[])?,
-        broken: one(nightly, "tmem_core_broken", &["broken"])?,
+        broken: one(nightly, "tmem_core_broken", &["broken-for-control"])?,
     })
 }
 
@@ -48,15 +49,14 @@ fn one(nightly: &Nightly, name: &str, features: &[&str]) -> Result<PathBuf> {
     let made = dir.join(format!("{name}.S"));
     let mut flags: Vec<String> = FLAGS.iter().map(|f| (*f).to_owned()).collect();
     // Paths in panic messages: the same wherever the tree lies.
-    flags.push(format!(
-        "--remap-path-prefix={}=tmem",
-        paths::workspace().display()
-    ));
-    if let Some(home) = std::env::var_os("CARGO_HOME").or_else(|| std::env::var_os("HOME")) {
-        flags.push(format!(
-            "--remap-path-prefix={}=home",
-            PathBuf::from(home).display()
-        ));
+    let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
+    let cargo_home = env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
+    for (path, name) in [
+        (paths::workspace(), "."),
+        (cargo_home, "cargo"),
+        (nightly.sysroot.clone(), "rust"),
+    ] {
+        flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }
     let mut cargo = nightly.cargo()?;
     cargo.args([

@@ -32,17 +32,11 @@ pub(crate) struct KernelRoot {
     pub(crate) root: Root,
     /// `uname -r`.
     pub(crate) release: String,
+    /// The bootable image.
+    pub(crate) image: PathBuf,
 }
 
 impl KernelRoot {
-    /// The bootable image.
-    pub(crate) fn image(&self) -> PathBuf {
-        self.root
-            .path
-            .join("boot")
-            .join(format!("vmlinuz-{}", self.release))
-    }
-
     /// `/lib/modules/<release>` as seen from outside.
     pub(crate) fn modules(&self) -> PathBuf {
         self.root.path.join("lib/modules").join(&self.release)
@@ -50,15 +44,26 @@ impl KernelRoot {
 }
 
 impl Root {
-    /// A command inside: in its own mount and process name spaces (nothing stays
-    /// mounted or running), with `/proc`.
+    /// A command inside, with `/proc`: in name spaces of its own, so that nothing stays
+    /// mounted, listening or running when it or we end.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut words: Vec<String> = Vec::new();
         if !is_root() {
             // Roots made without root rights belong to our subordinate ids.
             words.extend(["mmdebstrap", "--unshare-helper"].map(String::from));
         }
-        words.extend(["unshare", "--mount", "--pid", "--fork", "--kill-child"].map(String::from));
+        words.extend(["setpriv", "--pdeathsig", "KILL"].map(String::from));
+        words.extend(
+            [
+                "unshare",
+                "--mount",
+                "--pid",
+                "--net",
+                "--fork",
+                "--kill-child",
+            ]
+            .map(String::from),
+        );
         words.push(format!("--mount-proc={}", self.path.join("proc").display()));
         words.extend(["chroot".to_owned(), self.path.display().to_string()]);
         words.push(program.to_owned());
@@ -83,14 +88,26 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<KernelRoot> {
     if !path.is_dir() {
         make_kernel_root(kernel, &path)?;
     }
-    let release = fs::read_dir(path.join("lib/modules"))
-        .with_context(|| format!("{} has no kernel; remove it and try again", path.display()))?
+    // Packages put the image in /boot or, since 7.2's, beside the modules.
+    let image_of = |release: &str| {
+        [
+            format!("boot/vmlinuz-{release}"),
+            format!("lib/modules/{release}/vmlinuz"),
+        ]
+        .map(|file| path.join(file))
+        .into_iter()
+        .find(|file| file.is_file())
+    };
+    let modules = path.join("lib/modules");
+    let (release, image) = fs::read_dir(&modules)
+        .with_context(|| modules.display().to_string())?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .find(|name| path.join("boot").join(format!("vmlinuz-{name}")).is_file())
+        .find_map(|release| image_of(&release).map(|image| (release, image)))
         .with_context(|| format!("{} has no kernel; remove it and try again", path.display()))?;
     Ok(KernelRoot {
         root: Root { path },
         release,
+        image,
     })
 }
 

@@ -22,6 +22,8 @@ const BPF_LINKER: &str = "0.10.3";
 pub(crate) struct Nightly {
     /// Its name for `rustup run`.
     pub(crate) toolchain: String,
+    /// Where it is.
+    pub(crate) sysroot: PathBuf,
     /// `library` of a foreign rust-src, where the toolchain has none of its own.
     pub(crate) library: Option<PathBuf>,
 }
@@ -94,7 +96,11 @@ pub(super) fn nightly(needs: &Needs) -> Result<Nightly> {
         say(format!("installing Miri for {toolchain}"));
         run(Command::new("rustup").args(["component", "add", "miri", "--toolchain", &toolchain]))?;
     }
-    Ok(Nightly { toolchain, library })
+    Ok(Nightly {
+        toolchain,
+        sysroot,
+        library,
+    })
 }
 
 /// Debian's `rust-src` of the same major.minor, for hosts that cannot reach rustup's

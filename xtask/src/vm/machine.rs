@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use tmem_tests::{Kernel, Machine};
 
 use super::console::{Console, Verdict};
-use super::{initramfs, qemu};
+use super::{bochs, initramfs, qemu};
 use crate::build::{Modules, Programs};
 use crate::paths;
 
@@ -46,6 +46,8 @@ pub(crate) struct Boot<'a> {
     /// Stopped when no outcome came in this time: the first one's (boot included),
     /// the second one's after the first, and so on; at last the power off's.
     pub(crate) timeouts: Vec<Duration>,
+    /// QEMU counts instructions: one is 1 ns of the guest's clock.
+    pub(crate) counted: bool,
     /// Every console line is also given to this.
     pub(crate) echo: Option<fn(&str)>,
 }
@@ -136,7 +138,7 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
     Ok(Files {
         complaints,
         folder,
-        image: boot.modules.root.image(),
+        image: boot.modules.root.image.clone(),
         initramfs,
         swap,
     })
@@ -159,7 +161,7 @@ pub(crate) fn run(boot: &Boot<'_>) -> Result<Report> {
     let file = consoles.join(format!("{}-{}.log", boot.name, boot.modules.kernel));
     let running = match boot.machine {
         Machine::Qemu => qemu::start(boot, &files)?,
-        Machine::Ibt => anyhow::bail!("no bochs"),
+        Machine::Ibt => bochs::start(boot, &files)?,
     };
     let (end, mut console) = watch(running, &boot.timeouts, boot.echo)?;
     if end == End::Silent {

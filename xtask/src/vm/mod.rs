@@ -1,5 +1,6 @@
 //! Virtual machines: what they boot from, how they are started, watched and stopped.
 
+mod bochs;
 mod console;
 mod cpio;
 mod initramfs;

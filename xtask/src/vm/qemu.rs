@@ -27,8 +27,14 @@ fn command(boot: &Boot<'_>, files: &Files) -> Command {
         "-vga",
         "none",
     ]);
-    let accelerator = env::var("TMEM_ACCEL").unwrap_or_else(|_| EMULATED.to_owned());
-    command.args(["-accel", &accelerator, "-cpu", "max"]);
+    if boot.counted {
+        command.args(["-accel", EMULATED, "-icount", "shift=0,sleep=on"]);
+        // One string instruction would count as one, whatever it copies.
+        command.args(["-cpu", "max,-erms,-fsrm"]);
+    } else {
+        let accelerator = env::var("TMEM_ACCEL").unwrap_or_else(|_| EMULATED.to_owned());
+        command.args(["-accel", &accelerator, "-cpu", "max"]);
+    }
     command.args([
         "-m",
         &boot.memory_mib.to_string(),

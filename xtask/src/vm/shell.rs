@@ -39,6 +39,7 @@ pub(crate) fn shell(kernel: Kernel) -> Result<()> {
         wanted: DEMO.modules.to_vec(),
         arguments: format!("quiet tmem.run=shell {}", terminal::arguments()),
         timeouts: Vec::new(),
+        counted: false,
         echo: None,
     })
 }
