@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The negative control: ways to break the hooks on purpose, so that tests can
+ * show that they would notice. Built only with TMEM_CONTROL=1; otherwise
+ * tmem_breaks() is a constant and nothing of it is in the module.
+ */
+#ifndef TMEM_CONTROL_H
+#define TMEM_CONTROL_H
+
+#include <linux/types.h>
+
+enum tmem_break {
+	TMEM_BREAK_NOTHING,
+	/* Freed swap entries keep their pages: they are never given back. */
+	TMEM_BREAK_INVALIDATE,
+	/*
+	 * Every other store goes to the disk without dropping the copy that an
+	 * earlier store left, and loads leave such copies: loads get stale pages.
+	 */
+	TMEM_BREAK_DROP_ON_REJECT,
+	/* Every load gets the next page, if that is stored. */
+	TMEM_BREAK_PAGE,
+};
+
+#ifdef TMEM_NEGATIVE_CONTROL
+int tmem_control_init(void);
+bool tmem_breaks(enum tmem_break what);
+#else
+static inline int tmem_control_init(void)
+{
+	return 0;
+}
+
+static inline bool tmem_breaks(enum tmem_break what)
+{
+	return false;
+}
+#endif
+
+#endif /* TMEM_CONTROL_H */

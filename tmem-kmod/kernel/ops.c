@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The frontends' way into the engine. Each operation ends in one tracepoint; the
+ * clock and the cgroup of a load are read only when somebody listens to it.
+ */
+#include <linux/ktime.h>
+#include <linux/mm.h>
+
+#include "compat.h"
+#include "tmem.h"
+
+#define CREATE_TRACE_POINTS
+#include "tmem_trace.h"
+
+/* Index of a flush that withdrew a whole object. */
+#define TMEM_WHOLE_OBJECT	U64_MAX
+
+static bool tmem_is_stored(u32 outcome)
+{
+	return outcome <= TMEM_STORED_RAW;
+}
+
+/**
+ * tmem_put - offer a page to the engine
+ * @pool: number of the pool
+ * @object: object in the pool
+ * @index: page of the object
+ * @page: one page; its contents do not change meanwhile
+ * @cgroup: id of the cgroup that it is charged to, 0 if unknown
+ *
+ * Context: process, may sleep. Return: true if it is kept; if not, an older copy
+ * is gone as well.
+ */
+bool tmem_put(u32 pool, u64 object, u64 index, struct page *page, u64 cgroup)
+{
+	bool traced = trace_tmem_put_enabled();
+	u64 start = traced ? ktime_get_ns() : 0;
+	struct tmem_report report;
+
+	tmem_core_put(tmem_engine, pool, object, index, page_address(page),
+		      cgroup, &report);
+	if (traced)
+		trace_tmem_put(pool, object, index, report.outcome,
+			       report.bytes, ktime_get_ns() - start, cgroup);
+	return tmem_is_stored(report.outcome);
+}
+
+/**
+ * tmem_get - ask the engine for a page
+ * @pool: number of the pool
+ * @object: object in the pool
+ * @index: page of the object
+ * @page: one page, locked by the caller; on TMEM_CORRUPT its contents are undefined
+ *
+ * Context: process, may sleep. Return: TMEM_HIT, TMEM_MISS or TMEM_CORRUPT.
+ */
+u32 tmem_get(u32 pool, u64 object, u64 index, struct page *page)
+{
+	bool traced = trace_tmem_get_enabled();
+	u64 start = traced ? ktime_get_ns() : 0;
+	struct tmem_report report;
+
+	tmem_core_get(tmem_engine, pool, object, index, page_address(page),
+		      &report);
+	if (traced)
+		trace_tmem_get(pool, object, index, report.outcome,
+			       report.bytes, ktime_get_ns() - start,
+			       tmem_page_cgroup(page));
+	return report.outcome;
+}
+
+/**
+ * tmem_flush - withdraw a page, whether the engine has it or not
+ * @pool: number of the pool
+ * @object: object in the pool
+ * @index: page of the object
+ *
+ * Context: any but NMI.
+ */
+void tmem_flush(u32 pool, u64 object, u64 index)
+{
+	bool traced = trace_tmem_flush_enabled();
+	u64 start = traced ? ktime_get_ns() : 0;
+	struct tmem_report report;
+
+	tmem_core_flush_page(tmem_engine, pool, object, index, &report);
+	if (traced)
+		trace_tmem_flush(pool, object, index, report.outcome,
+				 report.bytes, ktime_get_ns() - start, 0);
+}
+
+/**
+ * tmem_flush_object - withdraw all pages of an object
+ * @pool: number of the pool
+ * @object: object in the pool
+ *
+ * Context: any but NMI; takes time with the number of pages.
+ */
+void tmem_flush_object(u32 pool, u64 object)
+{
+	bool traced = trace_tmem_flush_enabled();
+	u64 start = traced ? ktime_get_ns() : 0;
+	u64 pages;
+
+	pages = tmem_core_flush_object(tmem_engine, pool, object);
+	if (traced)
+		trace_tmem_flush(pool, object, TMEM_WHOLE_OBJECT,
+				 pages ? TMEM_FLUSHED : TMEM_MISS, 0,
+				 ktime_get_ns() - start, 0);
+}
+
+/* The engine dropped an ephemeral page; there is no operation to be timed. */
+void tmem_host_evicted(u32 pool, u64 object, u64 index, u32 bytes, u64 owner)
+{
+	trace_tmem_evict(pool, object, index, TMEM_EVICTED, bytes, 0, owner);
+}
