@@ -4,7 +4,7 @@
 //! `bench-native`: one codegen unit and fat LTO, as the kernel object is built.
 
 mod engine;
-mod swap;
+mod zram;
 
 use std::env;
 use std::fmt::Write as _;
@@ -21,8 +21,6 @@ use crate::process::{cargo, run as run_program, say};
 pub(crate) enum Topic {
     /// The engine in this process, against its codec alone.
     Engine,
-    /// A swap workload in a virtual machine, in counted instructions.
-    Swap,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -120,9 +118,11 @@ impl Row {
         fields.insert("name".into(), json!(self.name));
         fields.insert("value".into(), json!(self.value));
         fields.insert("unit".into(), json!(self.unit));
-        for (key, figure) in
-            [("baseline", self.baseline), ("ratio", self.ratio), ("spread", self.spread)]
-        {
+        for (key, figure) in [
+            ("baseline", self.baseline),
+            ("ratio", self.ratio),
+            ("spread", self.spread),
+        ] {
             if let Some(figure) = figure {
                 fields.insert(key.into(), json!(figure));
             }
@@ -133,6 +133,15 @@ impl Row {
         }
         Value::Object(fields).to_string()
     }
+}
+
+/// What one topic measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// The figures.
+    pub(crate) rows: Vec<Row>,
+    /// What to know about them, shown below the table.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A figure with about four digits.
@@ -148,7 +157,9 @@ fn digits(figure: f64) -> String {
 
 /// The table for people.
 fn table(rows: &[Row]) -> String {
-    let head = ["figure", "value", "unit", "baseline", "ratio", "spread", "bound", ""];
+    let head = [
+        "figure", "value", "unit", "baseline", "ratio", "spread", "bound", "",
+    ];
     let mut cells = vec![head.map(String::from)];
     for row in rows {
         let figure = |f: Option<f64>| f.map_or_else(String::new, digits);
@@ -158,13 +169,22 @@ fn table(rows: &[Row]) -> String {
             row.unit.to_owned(),
             figure(row.baseline),
             figure(row.ratio),
-            row.spread.map_or_else(String::new, |s| format!("±{}", digits(s))),
+            row.spread
+                .map_or_else(String::new, |s| format!("±{}", digits(s))),
             row.bound.map_or_else(String::new, Bound::text),
-            row.ok().map_or("", |ok| if ok { "ok" } else { "FAILS" }).to_owned(),
+            row.ok()
+                .map_or("", |ok| if ok { "ok" } else { "FAILS" })
+                .to_owned(),
         ]);
     }
     let widths: Vec<usize> = (0..head.len())
-        .map(|i| cells.iter().map(|line| line[i].chars().count()).max().unwrap_or(0))
+        .map(|i| {
+            cells
+                .iter()
+                .map(|line| line[i].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for line in cells {
@@ -211,21 +231,32 @@ fn quantile(figures: &[f64], q: f64) -> f64 {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if cfg!(debug_assertions) {
         let mut again = cargo()?;
-        again.args(["run", "--quiet", "--profile", "bench-native", "--package", "xtask", "--"]);
+        again.args([
+            "run",
+            "--quiet",
+            "--profile",
+            "bench-native",
+            "--package",
+            "xtask",
+            "--",
+        ]);
         return run_program(again.args(env::args_os().skip(1)));
     }
-    let topics = args.topic.map_or_else(|| Topic::value_variants().to_vec(), |topic| vec![topic]);
+    let topics = args
+        .topic
+        .map_or_else(|| Topic::value_variants().to_vec(), |topic| vec![topic]);
     let mut failed = 0;
     for topic in topics {
-        let rows = match topic {
+        let Report { rows, notes } = match topic {
             Topic::Engine => engine::run()?,
-            Topic::Swap => swap::run(args.kernel)?,
         };
         failed += rows.iter().filter(|row| row.ok() == Some(false)).count();
         if args.json {
             rows.iter().for_each(|row| println!("{}", row.json()));
         } else {
-            println!("{}", table(&rows));
+            print!("{}", table(&rows));
+            notes.iter().for_each(|note| println!("# {note}"));
+            println!();
         }
     }
     match failed {
@@ -243,7 +274,9 @@ mod tests {
 
     #[test]
     fn a_bound_is_of_the_ratio_if_there_is_one() {
-        let row = Row::new("put", 6.0, "us/page").against(5.0).bound(Bound::AtMost(1.1));
+        let row = Row::new("put", 6.0, "us/page")
+            .against(5.0)
+            .bound(Bound::AtMost(1.1));
         assert_eq!(row.ok(), Some(false));
         let row = Row::new("density", 0.98, "").bound(Bound::AtLeast(0.97));
         assert_eq!(row.ok(), Some(true));
@@ -256,7 +289,10 @@ mod tests {
             Row::new("a", 2.0, "s").json(),
             r#"{"name":"a","unit":"s","value":2.0}"#
         );
-        let bounded = Row::new("a", 2.0, "s").against(4.0).bound(Bound::AtMost(1.1)).json();
+        let bounded = Row::new("a", 2.0, "s")
+            .against(4.0)
+            .bound(Bound::AtMost(1.1))
+            .json();
         assert_eq!(
             bounded,
             r#"{"baseline":4.0,"bound":"<= 1.10","name":"a","ok":true,"ratio":0.5,"unit":"s","value":2.0}"#

@@ -1,0 +1,519 @@
+//! The engine in this process, on real pages: what a put and a get cost beyond the
+//! codec, how densely pages are kept, and how much bookkeeping they need. Where this
+//! machine has zram, the same pages go through it too.
+//!
+//! Costs are thread CPU time on one pinned core. Engine and codec take turns chunk by
+//! chunk, half the pages apart, so that both see the same disturbances and neither
+//! finds its pages in the caches because the other just had them; the codec writes to
+//! and reads from memory of its own as the engine does. One round over all pages
+//! gives one ratio; medians of the rounds are reported.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
+};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+use tmem_common::PAGE_SIZE;
+use tmem_common::op::Outcome;
+use tmem_common::stats::Stats;
+use tmem_kmod::userspace::{EmbeddedEngine, Options};
+use tmem_kmod::{Page, PoolSpec};
+
+use super::zram::Zram;
+use super::{Bound, Report, Row, median, spread};
+use crate::corpus;
+use crate::process::say;
+
+/// Pages of the large set, bytes.
+const LARGE: usize = 400 << 20;
+/// Pages of the small set, bytes.
+const SMALL: usize = 16 << 20;
+/// Rounds that count; one more comes before, in which memory is touched first.
+const ROUNDS: usize = 11;
+/// Pages between two looks at the clock.
+const CHUNK: usize = 512;
+/// Percent of the pages that are flushed at random.
+const FLUSHED: usize = 70;
+/// How long maintenance may take to come to rest.
+const REST: Duration = Duration::from_secs(30);
+
+/// Engine against codec.
+const COST: Bound = Bound::AtMost(1.10);
+const METADATA: Bound = Bound::AtMost(64.0);
+
+/// Pages of one kind.
+struct Class {
+    name: &'static str,
+    pages: Vec<Page>,
+}
+
+/// Measures everything.
+pub(super) fn run() -> Result<Report> {
+    let mut classes: Vec<Class> = Vec::new();
+    let mut same_filled = 0;
+    for (class, mut pages) in corpus::classes(LARGE / 3)? {
+        let all = pages.len();
+        pages.retain(|page| {
+            page.as_chunks::<8>()
+                .0
+                .windows(2)
+                .any(|two| two[0] != two[1])
+        });
+        same_filled += all - pages.len();
+        classes.push(Class {
+            name: class.name(),
+            pages,
+        });
+    }
+    let pages: usize = classes.iter().map(|class| class.pages.len()).sum();
+    let mut notes = vec![format!(
+        "{} MB of real pages ({}); {same_filled} same-filled pages left out; {ROUNDS} rounds",
+        megabytes(pages),
+        classes
+            .iter()
+            .map(|class| format!("{} {}", class.name, megabytes(class.pages.len())))
+            .collect::<Vec<_>>()
+            .join(", "),
+    )];
+    // Before this thread is pinned: its maintenance thread is to run where there is room.
+    let engine = Tier::new()?;
+    pin()?;
+    say("measuring costs");
+    let mut rows = costs(&engine, &classes)?;
+    drop(engine);
+    say("measuring densities");
+    for (bytes, bound) in [(LARGE, Bound::AtLeast(0.97)), (SMALL, Bound::AtLeast(0.90))] {
+        let set = take(&classes, bytes / PAGE_SIZE);
+        rows.extend(densities(&set, bound, bytes == LARGE)?);
+    }
+    match Zram::add() {
+        Ok(mut zram) => {
+            say("measuring zram");
+            for bytes in [LARGE, SMALL] {
+                rows.extend(zram_rows(&mut zram, &take(&classes, bytes / PAGE_SIZE))?);
+            }
+        }
+        Err(error) => notes.push(format!("no zram beside it: {error:#}")),
+    }
+    Ok(Report { rows, notes })
+}
+
+fn megabytes(pages: usize) -> usize {
+    (pages * PAGE_SIZE) >> 20
+}
+
+/// At most so many pages, evenly from each class, the classes mixed.
+fn take(classes: &[Class], count: usize) -> Vec<&Page> {
+    let all: usize = classes.iter().map(|class| class.pages.len()).sum();
+    let mut set = Vec::with_capacity(count);
+    for class in classes {
+        let share = (class.pages.len() * count / all).min(class.pages.len());
+        set.extend((0..share).map(|i| &class.pages[i * class.pages.len() / share.max(1)]));
+    }
+    shuffle(&mut set, 1);
+    set
+}
+
+/// Keeps this thread on the last CPU.
+fn pin() -> Result<()> {
+    let last = std::thread::available_parallelism()?.get() - 1;
+    let mut cpus = CpuSet::new();
+    cpus.set(last);
+    sched_setaffinity(None, &cpus).context("keeping to one CPU")
+}
+
+/// CPU time of this thread, or of the process, in ns.
+fn cpu_ns(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+/// Time that `work` takes on this thread's CPU, ns.
+fn timed(work: impl FnOnce()) -> f64 {
+    let begin = cpu_ns(ClockId::ThreadCPUTime);
+    work();
+    cpu_ns(ClockId::ThreadCPUTime) - begin
+}
+
+/// Puts `items` in an order that depends on `seed` only (splitmix64, Fisher-Yates).
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut state = seed;
+    for i in (1..items.len()).rev() {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        items.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
+    }
+}
+
+/// An engine with one persistent pool.
+struct Tier {
+    engine: EmbeddedEngine,
+    pool: u32,
+}
+
+impl Tier {
+    fn new() -> Result<Self> {
+        let options = Options {
+            arena_bytes: 4 << 30,
+            limit_bytes: 2 << 30,
+            ..Options::default()
+        };
+        let engine = EmbeddedEngine::new(&options).context("making an engine")?;
+        let spec = PoolSpec {
+            uuid: *b"xtask bench pool",
+            flags: tmem_kmod::POOL_PERSISTENT,
+            version: 0,
+        };
+        let pool = engine.pool_create(&spec).context("making a pool")?;
+        Ok(Self { engine, pool })
+    }
+
+    /// Waits until maintenance has nothing to do; how long that took.
+    fn rest(&self) -> Duration {
+        let begin = Instant::now();
+        let mut last = (self.engine.stats(), Instant::now());
+        while last.1.elapsed() < Duration::from_millis(300) && begin.elapsed() < REST {
+            std::thread::sleep(Duration::from_millis(5));
+            let now = self.engine.stats();
+            if (now.store_bytes, now.moved_pages) != (last.0.store_bytes, last.0.moved_pages) {
+                last = (now, Instant::now());
+            }
+        }
+        last.1.duration_since(begin)
+    }
+}
+
+/// The codec by itself, with packed memory of its own for what it makes.
+struct Bare {
+    table: CompressTable,
+    packed: Vec<u8>,
+    /// Where in `packed` each page's bytes are.
+    places: Vec<(usize, usize)>,
+    end: usize,
+}
+
+const MOST: usize = get_maximum_output_size(PAGE_SIZE);
+
+impl Bare {
+    fn new(pages: usize) -> Self {
+        Self {
+            table: CompressTable::small(),
+            packed: vec![0; pages * MOST],
+            places: vec![(0, 0); pages],
+            end: 0,
+        }
+    }
+
+    fn put(&mut self, number: usize, page: &Page) {
+        let out = &mut self.packed[self.end..self.end + MOST];
+        // Cannot fail: there is room for the worst page.
+        let length = compress_into_with_table(page, out, &mut self.table).unwrap_or(0);
+        self.places[number] = (self.end, length);
+        self.end += length;
+    }
+
+    fn get(&self, number: usize, page: &mut Page) -> bool {
+        let (start, length) = self.places[number];
+        matches!(
+            decompress_into(&self.packed[start..start + length], page),
+            Ok(PAGE_SIZE)
+        )
+    }
+}
+
+/// CPU time of the engine, of the codec alone, and of memcpy, ns, in one round.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    engine: f64,
+    codec: f64,
+    pages: f64,
+}
+
+/// One round of one operation over the pages in `order`: engine and codec take turns,
+/// the codec half the pages ahead.
+fn turns(
+    order: &[usize],
+    mut engine: impl FnMut(&[usize]),
+    mut codec: impl FnMut(&[usize]),
+) -> Times {
+    let chunks: Vec<&[usize]> = order.chunks(CHUNK).collect();
+    let mut times = Times {
+        pages: order.len() as f64,
+        ..Times::default()
+    };
+    for (i, chunk) in chunks.iter().enumerate() {
+        let other = chunks[(i + chunks.len() / 2) % chunks.len()];
+        if i % 2 == 0 {
+            times.engine += timed(|| engine(chunk));
+            times.codec += timed(|| codec(other));
+        } else {
+            times.codec += timed(|| codec(other));
+            times.engine += timed(|| engine(chunk));
+        }
+    }
+    times
+}
+
+/// Put, get in order, get at random, flush: rounds of each, by operation and class.
+fn costs(tier: &Tier, classes: &[Class]) -> Result<Vec<Row>> {
+    let Tier { engine, pool } = tier;
+    let mut rounds: BTreeMap<(&str, &str), Vec<Times>> = BTreeMap::new();
+    let mut copies = Vec::new();
+    let mut flushes = Vec::new();
+    let mut bares: Vec<Bare> = classes
+        .iter()
+        .map(|class| Bare::new(class.pages.len()))
+        .collect();
+    let mut wrong = 0_usize;
+    for round in 0..=ROUNDS {
+        let mut sums: BTreeMap<&str, Times> = BTreeMap::new();
+        for (object, (class, bare)) in classes.iter().zip(&mut bares).enumerate() {
+            let object = object as u64;
+            let pages = &class.pages;
+            let in_order: Vec<usize> = (0..pages.len()).collect();
+            let mut at_random = in_order.clone();
+            shuffle(&mut at_random, round as u64);
+
+            // The codec starts half way, so what it packs lies in its own order.
+            bare.end = 0;
+            let put = turns(
+                &in_order,
+                |chunk| {
+                    for &i in chunk {
+                        let outcome = engine.put(*pool, object, i as u64, &pages[i], 0).outcome;
+                        wrong += usize::from(!outcome.is_stored());
+                    }
+                },
+                |chunk| chunk.iter().for_each(|&i| bare.put(i, &pages[i])),
+            );
+            let mut measured = vec![("put", put)];
+            for (name, order) in [("get in order", &in_order), ("get at random", &at_random)] {
+                let (mut ours, mut theirs) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+                let mut bad = 0_usize;
+                let get = turns(
+                    order,
+                    |chunk| {
+                        for &i in chunk {
+                            let report = engine.get(*pool, object, i as u64, &mut ours);
+                            wrong += usize::from(report.outcome != Outcome::Hit);
+                            black_box(&ours);
+                        }
+                    },
+                    |chunk| {
+                        for &i in chunk {
+                            bad += usize::from(!bare.get(i, &mut theirs));
+                            black_box(&theirs);
+                        }
+                    },
+                );
+                wrong += bad;
+                measured.push((name, get));
+            }
+            for (name, times) in measured {
+                let sum = sums.entry(name).or_default();
+                sum.engine += times.engine;
+                sum.codec += times.codec;
+                sum.pages += times.pages;
+                if round > 0 {
+                    rounds.entry((name, class.name)).or_default().push(times);
+                }
+            }
+        }
+        let mut copy = [0; PAGE_SIZE];
+        let mut copied = 0.0;
+        let mut flushed = 0.0;
+        for (object, class) in classes.iter().enumerate() {
+            copied += timed(|| {
+                for page in &class.pages {
+                    copy.copy_from_slice(black_box(page));
+                    black_box(&copy);
+                }
+            });
+            flushed += timed(|| {
+                for i in 0..class.pages.len() as u64 {
+                    engine.flush_page(*pool, object as u64, i);
+                }
+            });
+        }
+        if round > 0 {
+            for (name, times) in sums {
+                copies.push(copied / times.pages / 1e3);
+                flushes.push(flushed / times.pages / 1e3);
+                rounds.entry((name, "all")).or_default().push(times);
+            }
+        }
+    }
+    ensure!(wrong == 0, "{wrong} puts or gets failed");
+    ensure!(
+        engine.stats().pages == 0,
+        "{} pages are left",
+        engine.stats().pages
+    );
+
+    let mut rows = Vec::new();
+    for name in ["put", "get in order", "get at random"] {
+        for class in ["all"]
+            .into_iter()
+            .chain(classes.iter().map(|class| class.name))
+        {
+            let times = &rounds[&(name, class)];
+            let of = |f: fn(&Times) -> f64| times.iter().map(f).collect::<Vec<f64>>();
+            let ratios = of(|t| t.engine / t.codec);
+            rows.push(Row {
+                baseline: Some(median(&of(|t| t.codec / t.pages / 1e3))),
+                ratio: Some(median(&ratios)),
+                spread: Some(spread(&ratios)),
+                bound: Some(COST),
+                ..Row::new(
+                    format!("engine/{name}/{class}"),
+                    median(&of(|t| t.engine / t.pages / 1e3)),
+                    "us/page",
+                )
+            });
+        }
+    }
+    for (name, figures) in [("engine/flush/all", flushes), ("memcpy/all", copies)] {
+        rows.push(Row {
+            spread: Some(spread(&figures)),
+            ..Row::new(name, median(&figures), "us/page")
+        });
+    }
+    Ok(rows)
+}
+
+/// Compressed bytes / memory of the store.
+fn density(stats: &Stats) -> f64 {
+    stats.data_bytes as f64 / stats.store_bytes as f64
+}
+
+/// Density and bookkeeping with all of `set`, and after most of it was flushed.
+fn densities(set: &[&Page], full: Bound, bound_flushed: bool) -> Result<Vec<Row>> {
+    let size = format!("{} MB", megabytes(set.len()));
+    let tier = Tier::new()?;
+    let Tier { engine, pool } = &tier;
+    for (i, page) in set.iter().enumerate() {
+        let outcome = engine.put(*pool, 0, i as u64, page, 0).outcome;
+        ensure!(outcome.is_stored(), "page {i}: {}", outcome.name());
+    }
+    tier.rest();
+    let stats = engine.stats();
+    let metadata = |stats: &Stats| stats.metadata_bytes as f64 / stats.pages as f64;
+    let with_metadata =
+        |stats: &Stats| stats.data_bytes as f64 / (stats.store_bytes + stats.metadata_bytes) as f64;
+    let mut rows = vec![
+        Row::new(format!("density/{size}"), density(&stats), "").bound(full),
+        Row::new(
+            format!("density with metadata/{size}"),
+            with_metadata(&stats),
+            "",
+        ),
+        Row {
+            bound: bound_flushed.then_some(METADATA),
+            ..Row::new(format!("metadata/{size}"), metadata(&stats), "bytes/page")
+        },
+    ];
+
+    let mut order: Vec<usize> = (0..set.len()).collect();
+    shuffle(&mut order, 2);
+    let (flushed, kept) = order.split_at(set.len() * FLUSHED / 100);
+    let (process, thread) = (
+        cpu_ns(ClockId::ProcessCPUTime),
+        cpu_ns(ClockId::ThreadCPUTime),
+    );
+    for &i in flushed {
+        engine.flush_page(*pool, 0, i as u64);
+    }
+    let at_once = density(&engine.stats());
+    let rest = tier.rest();
+    let background =
+        cpu_ns(ClockId::ProcessCPUTime) - process - (cpu_ns(ClockId::ThreadCPUTime) - thread);
+    let stats = engine.stats();
+    let name = format!("{size}, {FLUSHED} % flushed");
+    rows.push(Row {
+        bound: bound_flushed.then_some(Bound::AtLeast(0.90)),
+        ..Row::new(format!("density/{name}"), density(&stats), "")
+    });
+    rows.push(Row::new(format!("density at once/{name}"), at_once, ""));
+    rows.push(Row::new(
+        format!("metadata/{name}"),
+        metadata(&stats),
+        "bytes/page",
+    ));
+    rows.push(Row::new(
+        format!("maintenance until at rest/{name}"),
+        rest.as_secs_f64(),
+        "s",
+    ));
+    rows.push(Row::new(
+        format!("maintenance CPU/{name}"),
+        background / flushed.len() as f64 / 1e3,
+        "us/flush",
+    ));
+    let mut page = [0; PAGE_SIZE];
+    for &i in kept {
+        let outcome = engine.get(*pool, 0, i as u64, &mut page).outcome;
+        ensure!(
+            outcome == Outcome::Hit && page == *set[i],
+            "page {i} came back wrong"
+        );
+    }
+    Ok(rows)
+}
+
+/// The same through zram: cost of single-page direct I/O, and density.
+fn zram_rows(zram: &mut Zram, set: &[&Page]) -> Result<Vec<Row>> {
+    let size = format!("{} MB", megabytes(set.len()));
+    zram.reset("lz4", set.len())?;
+    let mut failed = None;
+    let write = timed(|| {
+        failed = set
+            .iter()
+            .enumerate()
+            .find_map(|(i, p)| zram.write(i, p).err())
+    });
+    let full = zram.density()?;
+    let mut wrong = 0;
+    let read = timed(|| {
+        for i in 0..set.len() {
+            match zram.read(i) {
+                Ok(page) => wrong += usize::from(page[..8] != set[i][..8]),
+                Err(error) => failed = Some(error),
+            }
+        }
+    });
+    let mut order: Vec<usize> = (0..set.len()).collect();
+    shuffle(&mut order, 2);
+    for &i in &order[..set.len() * FLUSHED / 100] {
+        zram.discard(i)?;
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    ensure!(wrong == 0, "zram gave {wrong} wrong pages");
+    let per_page = |ns: f64| ns / set.len() as f64 / 1e3;
+    Ok(vec![
+        Row::new(
+            format!("zram lz4/direct write/{size}"),
+            per_page(write),
+            "us/page",
+        ),
+        Row::new(
+            format!("zram lz4/direct read/{size}"),
+            per_page(read),
+            "us/page",
+        ),
+        Row::new(format!("zram lz4/density/{size}"), full, ""),
+        Row::new(
+            format!("zram lz4/density/{size}, {FLUSHED} % flushed"),
+            zram.density()?,
+            "",
+        ),
+    ])
+}
