@@ -9,7 +9,8 @@
 //! - `tmem.tty=1 tmem.cols=N tmem.rows=N`: a person's terminal of that size is on the console.
 //!
 //! In the initramfs the guest finds itself as `/init`, the tool as `/bin/tmem`,
-//! `/bin/busybox`, our modules as [`MODULE`], [`BROKEN_MODULE`] and [`MISUSE_MODULE`],
+//! `/bin/busybox`, our modules as [`MODULE`], [`BROKEN_MODULE`], [`CONTROL_MODULE`]
+//! and [`MISUSE_MODULE`],
 //! and in [`MODULES_FILE`] the paths of the kernel modules to insert, one a line,
 //! in that order.
 //!
@@ -27,6 +28,9 @@ pub const MODULE: &str = "/lib/tmem/tmem.ko";
 
 /// The same module around the engine built with its `broken` feature.
 pub const BROKEN_MODULE: &str = "/lib/tmem/tmem-broken.ko";
+
+/// The same module with the parameter `break_hook`, by which its hooks go wrong.
+pub const CONTROL_MODULE: &str = "/lib/tmem/tmem-control.ko";
 
 /// The test module of `tests/kmod`: what else can sit on a hooked function.
 pub const MISUSE_MODULE: &str = "/lib/tmem/tmem_misuse.ko";

@@ -229,6 +229,10 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: Expect::Fail("bad page"),
         ..swap("swap_control_hook", "stores=5000", "")
     },
+    Scenario {
+        expects: Expect::Fail("bad page"),
+        ..swap("swap_control_stale", "stores=5000", "")
+    },
     swap("tool_status", "stores=2000", ""),
     swap("tool_observe", "stores=2000", ""),
     swap("tool_set", "", ""),

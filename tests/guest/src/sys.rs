@@ -126,3 +126,36 @@ pub(crate) fn become_user(id: u32) -> Result<()> {
     }
     Ok(())
 }
+
+/// Tells the console's terminal how large it is.
+pub(crate) fn resize_console(columns: u16, rows: u16) -> Result<()> {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the pointer is to a local structure of the kind that TIOCSWINSZ reads.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(0, libc::TIOCSWINSZ, &raw const size)
+    }))?;
+    Ok(())
+}
+
+/// Makes this process the leader of a session on the serial console; for use between
+/// fork and exec.
+pub(crate) fn take_console() -> Result<()> {
+    // /dev/console itself never becomes a controlling terminal.
+    const CONSOLE: &std::ffi::CStr = c"/dev/ttyS0";
+    // SAFETY: only system calls, on numbers and a constant string.
+    unsafe {
+        check(libc::c_long::from(libc::setsid()))?;
+        let fd = libc::open(CONSOLE.as_ptr(), libc::O_RDWR);
+        check(libc::c_long::from(fd))?;
+        check(libc::c_long::from(libc::ioctl(fd, libc::TIOCSCTTY, 0)))?;
+        for standard in 0..3 {
+            check(libc::c_long::from(libc::dup2(fd, standard)))?;
+        }
+    }
+    Ok(())
+}

@@ -28,6 +28,7 @@ pub(super) struct Stage {
     pub(super) tally: &'static Tally,
     before: Stats,
     written_before: u64,
+    huge_before: u64,
 }
 
 impl Stage {
@@ -41,6 +42,7 @@ impl Stage {
             tally: Tally::shared()?,
             before: tier.stats()?,
             written_before: tier.disk.written_bytes()?,
+            huge_before: tier::vmstat("thp_swpout")?,
             tier,
         })
     }
@@ -86,7 +88,7 @@ impl Stage {
             "verified": self.tally.checked(),
             "bad": self.tally.bad(),
             "disk_bytes_written": self.tier.disk.written_bytes()? - self.written_before,
-            "huge_pages_swapped": tier::vmstat("thp_swpout")?,
+            "huge_pages_swapped": tier::vmstat("thp_swpout")? - self.huge_before,
         }));
         self.tally.verdict()?;
         ensure!(
@@ -146,7 +148,6 @@ pub(super) fn huge_pages(context: &Context) -> Result<()> {
     const MULTI_SIZE: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
     fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")
         .context("switching huge pages on")?;
-    let swapped_before = tier::vmstat("thp_swpout")?;
     let stage = Stage::new(context)?;
     stage
         .worker(|| {
@@ -178,8 +179,10 @@ pub(super) fn huge_pages(context: &Context) -> Result<()> {
     if fs::write(MULTI_SIZE, "never").is_ok() {
         fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")?;
     }
-    let swapped = tier::vmstat("thp_swpout")? - swapped_before;
-    ensure!(swapped > 0, "no huge page was swapped out whole");
+    ensure!(
+        tier::vmstat("thp_swpout")? > stage.huge_before,
+        "no huge page was swapped out whole"
+    );
     stage.finish(context)
 }
 

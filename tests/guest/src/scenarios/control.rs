@@ -1,15 +1,17 @@
 //! Negative controls: what is broken on purpose must be found.
 
 use anyhow::{Context as _, Result, bail};
-use tmem_tests::protocol::BROKEN_MODULE;
+use tmem_common::sysfs;
+use tmem_tests::protocol::{BROKEN_MODULE, CONTROL_MODULE};
 
 use super::contents::Stage;
 use crate::context::Context;
 use crate::tier::{self, Tier};
 
 /// The usual load on a module that was built or loaded to misbehave.
-fn verify(context: &Context, parameters: &str) -> Result<()> {
-    let tier = Tier::start_with(context, BROKEN_MODULE, parameters)?;
+fn verify(context: &Context, module: &str, parameters: &str, limit: &str) -> Result<()> {
+    let tier = Tier::start_with(context, module, parameters)?;
+    tier.set(sysfs::LIMIT, limit)?;
     let stage = Stage::on(tier)?;
     stage.exercise(context, context.number("stores")?)?;
     stage.finish(context)
@@ -17,12 +19,22 @@ fn verify(context: &Context, parameters: &str) -> Result<()> {
 
 /// An engine that returns wrong bytes now and then.
 pub(super) fn broken_engine(context: &Context) -> Result<()> {
-    verify(context, "")
+    verify(context, BROKEN_MODULE, "", "40%")
 }
 
-/// A hook that forgets to drop old copies.
+/// A hook that answers with the wrong page.
 pub(super) fn broken_hook(context: &Context) -> Result<()> {
-    verify(context, "break_hook=1")
+    verify(context, CONTROL_MODULE, "break_hook=wrong_page", "40%")
+}
+
+/// A hook that keeps the older copy of a page that was refused.
+pub(super) fn stale_hook(context: &Context) -> Result<()> {
+    verify(
+        context,
+        CONTROL_MODULE,
+        "break_hook=skip_drop_on_reject",
+        "6M",
+    )
 }
 
 /// A pointer call to a function that the kernel sealed: ends the machine.

@@ -3,10 +3,12 @@
 
 mod contents;
 mod control;
+mod demo;
 mod lifecycle;
 mod neighbours;
 mod seen;
 mod sysfs;
+mod tool;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -37,7 +39,14 @@ const TABLE: &[(&str, Scenario)] = &[
     ("swap_tracepoints", seen::tracepoints),
     ("swap_control_engine", control::broken_engine),
     ("swap_control_hook", control::broken_hook),
+    ("swap_control_stale", control::stale_hook),
     ("swap_ibt_control", control::pointer_call),
+    ("tool_status", tool::status),
+    ("tool_observe", tool::observe),
+    ("tool_set", tool::set),
+    ("tool_drain", tool::drain),
+    ("tool_rights", tool::rights),
+    ("tool_no_module", tool::no_module),
 ];
 
 /// Runs a scenario in a process of its own.
@@ -51,8 +60,10 @@ pub(crate) fn run(name: &str, context: &Context) -> Result<()> {
 }
 
 /// Runs what is meant for people: `demo`, `top` or `shell`.
-pub(crate) fn interactive(command: &str, _context: &Context) -> Result<()> {
+pub(crate) fn interactive(command: &str, context: &Context) -> Result<()> {
     match command {
+        "demo" | "top" => demo::run(&context.of("demo")?),
+        "shell" => demo::shell(context),
         other => bail!("nothing to run is called {other:?}"),
     }
 }

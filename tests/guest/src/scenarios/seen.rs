@@ -82,6 +82,7 @@ struct Seen {
 fn count() -> Result<Seen> {
     let path = format!("{TRACING}/trace");
     let mut seen = Seen::default();
+    let flushed = format!(" outcome={} ", Outcome::Flushed as u32);
     let file = fs::File::open(&path).with_context(|| path.clone())?;
     for line in BufReader::new(file).lines() {
         let line = line.with_context(|| path.clone())?;
@@ -93,7 +94,7 @@ fn count() -> Result<Seen> {
             seen.put += 1;
         } else if line.contains("tmem_get:") {
             seen.get += 1;
-        } else if line.contains("tmem_flush:") && line.contains("outcome=flushed") {
+        } else if line.contains("tmem_flush:") && line.contains(&flushed) {
             seen.flushed += 1;
         }
     }

@@ -1,0 +1,364 @@
+//! The `tmem` command against the live module.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tmem_common::op::{Op, Outcome};
+use tmem_common::sysfs as names;
+use tmem_tests::protocol::{BUSYBOX, CLI};
+
+use super::contents::Stage;
+use crate::context::Context;
+use crate::process;
+use crate::region::Region;
+use crate::tier::{self, Stats};
+
+/// Number of a user without any right.
+const NOBODY: u32 = 65534;
+
+/// Exit codes as `tmem --help` documents them.
+const USAGE: i32 = 2;
+const CANNOT_MEASURE: i32 = 3;
+const MISSING_RIGHTS: i32 = 4;
+
+fn tmem(arguments: &[&str]) -> Command {
+    let mut command = Command::new(CLI);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(mut command: Command) -> Result<Output> {
+    command
+        .output()
+        .with_context(|| format!("running {command:?}"))
+}
+
+/// Standard output of a command that must succeed.
+fn succeed(command: Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let output = run(command)?;
+    ensure!(
+        output.status.success(),
+        "{shown}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs a command that must fail with this code and say something with each of `words`.
+fn fail(command: Command, code: i32, words: &[&str]) -> Result<()> {
+    let shown = format!("{command:?}");
+    let output = run(command)?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(code),
+        "{shown}: {}, not exit code {code}: {}",
+        output.status,
+        message.trim()
+    );
+    for word in words {
+        ensure!(
+            message.contains(word),
+            "{shown} does not say {word:?}: {}",
+            message.trim()
+        );
+    }
+    Ok(())
+}
+
+/// The one JSON object that a command prints.
+fn object(command: Command) -> Result<Value> {
+    let text = succeed(command)?;
+    let mut lines = text.lines();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        bail!("not one line of JSON: {text}");
+    };
+    let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+    ensure!(value["schema"].is_string(), "no schema version: {line}");
+    Ok(value)
+}
+
+/// Runs `work` while a process holds `pages` pages, of which the module has many, and
+/// nothing moves.
+fn while_held(stage: &Stage, context: &Context, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    const PAGES: usize = 16_000;
+    const FILLED: &str = "/tmp/filled";
+    let worker = stage.worker(|| {
+        let mut region = Region::anonymous(PAGES, context.seed)?;
+        region.write_all();
+        region.page_out(0, PAGES)?;
+        fs::write(FILLED, "")?;
+        while !stage.tally.stopped() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stage.group.lift_limit()?;
+        region.check_all(stage.tally);
+        Ok(())
+    })?;
+    while worker.is_running() && !Path::new(FILLED).exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Compaction may still be going on; nothing else is.
+    std::thread::sleep(Duration::from_secs(1));
+    let result = work();
+    stage.tally.stop();
+    worker.join()?;
+    // It is there: the worker wrote it.
+    fs::remove_file(FILLED)?;
+    result
+}
+
+/// An error unless a counter of the tool is that of sysfs.
+fn same(what: &str, tool: &Value, sysfs: u64) -> Result<()> {
+    ensure!(
+        tool.as_u64() == Some(sysfs),
+        "{what}: the tool says {tool}, sysfs {sysfs}"
+    );
+    Ok(())
+}
+
+/// What the tool says of a standing module is what sysfs says.
+pub(super) fn status(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    stage.exercise(context, context.number("stores")?)?;
+    while_held(&stage, context, || {
+        let stats = Stats::read()?;
+        ensure!(stats.get("pages") > 0, "the module holds no page");
+
+        let said = object(tmem(&["status", "--json"]))?;
+        same("pages", &said["pages"], stats.get("pages"))?;
+        same(
+            "limit_bytes",
+            &said["limit_bytes"],
+            tier::attribute(names::LIMIT_BYTES)?.parse()?,
+        )?;
+        ensure!(
+            said["codec"] == tier::attribute(names::CODEC)?,
+            "codec {}",
+            said["codec"]
+        );
+
+        let said = object(tmem(&["pools", "--json"]))?;
+        let pools = said["pools"].as_array().context("no list of pools")?;
+        let pages: u64 = pools
+            .iter()
+            .filter_map(|p| p["counters"]["pages"].as_u64())
+            .sum();
+        ensure!(pages == stats.get("pages"), "{pages} pages in all pools");
+
+        let said = object(tmem(&["stats", "--json", "--no-ebpf", "--for", "200ms"]))?;
+        for outcome in Outcome::ALL {
+            let name = outcome.name();
+            same(
+                name,
+                &said["totals"]["outcomes"][name],
+                stats.outcome(outcome),
+            )?;
+        }
+        for field in ["pages", "same_pages", "raw_pages", "data_bytes"] {
+            same(field, &said["totals"][field], stats.get(field))?;
+        }
+
+        for arguments in [
+            &["status"][..],
+            &["pools"],
+            &["stats", "--for", "200ms"],
+            &["top", "--batch", "-n", "2", "--interval", "200ms"],
+        ] {
+            ensure!(
+                !succeed(tmem(arguments))?.trim().is_empty(),
+                "{arguments:?} prints nothing"
+            );
+        }
+        Ok(())
+    })?;
+    stage.finish(context)
+}
+
+/// What the eBPF programs counted is what the module counted.
+pub(super) fn observe(context: &Context) -> Result<()> {
+    const STARTED: &str = "/tmp/started";
+    const STOP: &str = "/tmp/stop";
+    let stage = Stage::new(context)?;
+    let wait = format!(
+        "{BUSYBOX} touch {STARTED}; while ! {BUSYBOX} test -e {STOP}; do {BUSYBOX} usleep 50000; done"
+    );
+    let child = tmem(&["stats", "--json", "--", BUSYBOX, "sh", "-c", &wait])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting tmem stats")?;
+    for _ in 0..600 {
+        if Path::new(STARTED).exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let before = Stats::read()?;
+    let exercised = stage.exercise(context, context.number("stores")?);
+    let after = Stats::read()?;
+    fs::write(STOP, "")?;
+    let output = child.wait_with_output().context("waiting for tmem stats")?;
+    exercised?;
+    fs::remove_file(STARTED).context("tmem stats did not start its command")?;
+    fs::remove_file(STOP)?;
+    ensure!(
+        output.status.success(),
+        "tmem stats: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let said: Value = serde_json::from_slice(&output.stdout).context("the tool's JSON")?;
+    let interval = &said["interval"];
+    let cells = interval["cells"]
+        .as_array()
+        .with_context(|| format!("nothing was observed: {}", said["unmeasured"]))?;
+    let mut compared = 0;
+    for (op, outcomes) in [
+        (
+            Op::Put,
+            &[Outcome::Stored, Outcome::StoredSame, Outcome::StoredRaw][..],
+        ),
+        (Op::Get, &[Outcome::Hit]),
+    ] {
+        for outcome in outcomes {
+            let observed: u64 = cells
+                .iter()
+                .filter(|c| c["op"] == op.name() && c["outcome"] == outcome.name())
+                .filter_map(|c| c["count"].as_u64())
+                .sum();
+            let counted = after.outcome(*outcome) - before.outcome(*outcome);
+            ensure!(
+                observed == counted,
+                "{} {}: {observed} observed, {counted} counted",
+                op.name(),
+                outcome.name()
+            );
+            compared += counted;
+        }
+        let latency = &interval["latency"][op.name()];
+        let (p50, p99) = (latency["p50_ns"].as_u64(), latency["p99_ns"].as_u64());
+        ensure!(
+            p50 > Some(0) && p99 >= p50,
+            "{}: p50 {p50:?}, p99 {p99:?}",
+            op.name()
+        );
+    }
+    context.data(json!({ "observed_operations": compared }));
+    stage.finish(context)
+}
+
+/// Setting reads back; what the module would refuse is refused with all that goes with it.
+pub(super) fn set(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    let said = object(tmem(&["set", "--json", "limit=64M", "codec=none"]))?;
+    let changes = said["changes"].as_array().context("no changes")?;
+    ensure!(changes.len() == 2 && changes[1]["new"] == "none", "{said}");
+    ensure!(tier::attribute(names::LIMIT)? == "64M", "limit was not set");
+    ensure!(
+        tier::attribute(names::CODEC)? == "none",
+        "codec was not set"
+    );
+
+    let text = succeed(tmem(&["set", "codec=lz4"]))?;
+    ensure!(
+        text.contains("none") && text.contains("lz4"),
+        "old and new are not shown: {text}"
+    );
+
+    fail(tmem(&["set", "limit=101%"]), USAGE, &["limit", "101%"])?;
+    fail(tmem(&["set", "codec=lz5"]), USAGE, &["codec", "lz5", "lz4"])?;
+    fail(tmem(&["set", "colour=red"]), USAGE, &["colour"])?;
+    fail(tmem(&["set", "limit=10%", "codec=lz5"]), USAGE, &["lz5"])?;
+    ensure!(
+        tier::attribute(names::LIMIT)? == "64M",
+        "a refused command changed the limit"
+    );
+    ensure!(
+        tier::attribute(names::CODEC)? == "lz4",
+        "a refused command changed the codec"
+    );
+    stage.tier.finish()
+}
+
+/// `tmem drain` empties a module in use, so that it can be unloaded at once.
+pub(super) fn drain(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    stage.exercise(context, context.number("stores")?)?;
+    while_held(&stage, context, || {
+        ensure!(Stats::read()?.get("pages") > 0, "the module holds no page");
+        ensure!(
+            tier::unload().is_err(),
+            "the module was unloaded with pages stored"
+        );
+        stage.group.lift_limit()?;
+        let said = object(tmem(&["drain", "--json", "--keep-disabled"]))?;
+        ensure!(said["pages_before"].as_u64() > Some(0), "{said}");
+        ensure!(
+            said["pages_after"] == 0 && said["enabled"] == false,
+            "{said}"
+        );
+        tier::ensure_empty()?;
+        tier::unload().context("unloading after the drain")?;
+        tier::load("").context("loading again")
+    })?;
+    stage.tally.verdict()?;
+    stage.tier.finish()
+}
+
+/// A plain user sees everything but latencies, and learns what the rest needs.
+pub(super) fn rights(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    stage.exercise(context, context.number("stores")?)?;
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = tmem(arguments);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    for arguments in [
+        &["status", "--json"][..],
+        &["pools", "--json"],
+        &["stats", "--json", "--no-ebpf", "--for", "100ms"],
+    ] {
+        object(as_nobody(arguments))?;
+    }
+    let said = object(as_nobody(&["stats", "--json", "--for", "100ms"]))?;
+    let why = said["unmeasured"].to_string();
+    ensure!(
+        why.contains("CAP_BPF"),
+        "it does not say what latencies need: {why}"
+    );
+
+    let before = tier::attribute(names::LIMIT)?;
+    fail(as_nobody(&["set", "limit=5%"]), MISSING_RIGHTS, &["root"])?;
+    fail(as_nobody(&["drain"]), MISSING_RIGHTS, &["root"])?;
+    ensure!(
+        tier::attribute(names::LIMIT)? == before,
+        "a plain user changed the limit"
+    );
+    stage.finish(context)
+}
+
+/// Without the module every command says so and ends with the code for it.
+pub(super) fn no_module(_: &Context) -> Result<()> {
+    process::spawn(|| {
+        for arguments in [
+            &["status"][..],
+            &["pools"],
+            &["stats"],
+            &["set", "limit=5%"],
+            &["drain"],
+            &["top", "--batch", "-n", "1"],
+        ] {
+            fail(tmem(arguments), CANNOT_MEASURE, &["tmem", names::ROOT])?;
+        }
+        fail(tmem(&["unheard-of"]), USAGE, &["unheard-of"])
+    })?
+    .join()
+}
