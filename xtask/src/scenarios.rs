@@ -256,7 +256,8 @@ fn judge(plan: &Plan, machine: &vm::Report, settings: &Settings, report: &Report
 /// Whether the guest's word is what the scenario has to show.
 fn verdict(scenario: &Scenario, outcome: &Outcome) -> Result<(), String> {
     if outcome.name != scenario.name {
-        return Err(format!("the guest ran {} instead", outcome.name));
+        let why = outcome.failure.as_deref().unwrap_or("passed");
+        return Err(format!("the guest ran {} instead: {why}", outcome.name));
     }
     match (&scenario.expects, &outcome.failure) {
         (Expect::Pass, None) => Ok(()),

@@ -35,7 +35,7 @@ const FLAGS: &[&str] = &[
 ];
 
 /// Builds both.
-pub(super) fn build(nightly: &Nightly) -> Result<Objects> {
+pub(crate) fn build(nightly: &Nightly) -> Result<Objects> {
     Ok(Objects {
         engine: one(nightly, "tmem_core", &[])?,
         broken: one(nightly, "tmem_core_broken", &["broken-for-control"])?,

@@ -18,6 +18,9 @@ use crate::process::{capture, describe, run, say};
 /// Where suites come from; `TMEM_MIRROR` names another.
 const MIRROR: &str = "http://deb.debian.org/debian";
 
+/// Enters the root $1 with an empty /tmp in memory, and runs what follows.
+const ENTER: &str = "mount -t tmpfs tmpfs \"$1/tmp\" && exec chroot \"$@\"";
+
 /// A Debian suite unpacked in a folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Root {
@@ -65,7 +68,8 @@ impl Root {
             .map(String::from),
         );
         words.push(format!("--mount-proc={}", self.path.join("proc").display()));
-        words.extend(["chroot".to_owned(), self.path.display().to_string()]);
+        words.extend(["sh", "-c", ENTER, "sh"].map(String::from));
+        words.push(self.path.display().to_string());
         words.push(program.to_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);

@@ -1,13 +1,18 @@
 //! `cargo xtask test`: everything that shows whether the project works, from unit
 //! tests to machines.
 
+mod native;
+mod object;
+
+use std::time::Instant;
+
 use anyhow::Result;
 use tmem_tests::{Effort, Kernel, Machine};
 
-use crate::build;
-use crate::prepare::{Needs, prepare};
+use crate::build::{self, Lock, Modules};
+use crate::prepare::{Needs, Nightly, prepare};
 use crate::process::say;
-use crate::report::Report;
+use crate::report::{Report, Test, selects};
 use crate::scenarios::{self, Settings};
 
 /// What to test.
@@ -35,20 +40,62 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
     let settings = Settings {
         effort: Effort::Quick,
         filters: selection.filters.clone(),
-        machines: machines.clone(),
+        machines,
         seed: selection.seed,
     };
+    let with_machines = scenarios::any(&selection.kernels, &settings);
+    let all_kinds = selection.machine.is_none();
     let nightly = prepare(&Needs {
         kernels: selection.kernels.clone(),
-        machines,
+        machines: if with_machines {
+            settings.machines.clone()
+        } else {
+            Vec::new()
+        },
         programs: true,
-        miri: selection.machine.is_none(),
+        miri: all_kinds,
     })?;
     let report = Report::default();
-    if scenarios::any(&selection.kernels, &settings) {
-        let (modules, programs) = build::all(&nightly, &selection.kernels)?;
-        say("starting the machines");
-        scenarios::run(&modules, &programs, &settings, &report);
+    if all_kinds {
+        native::run(&nightly, &selection.filters, &report)?;
+    }
+    if with_machines || object::any(&selection.filters) {
+        let modules = modules(&nightly, selection, &report)?;
+        if all_kinds {
+            object::run(&modules, &selection.filters, &report);
+        }
+        if with_machines {
+            let programs = build::programs(&nightly)?;
+            say("starting the machines");
+            scenarios::run(&modules, &programs, &settings, &report);
+        }
     }
     Ok(report.finish())
+}
+
+/// The modules of each kernel that they build for: without a warning of compiler,
+/// objtool or modpost.
+fn modules(nightly: &Nightly, selection: &Selection, report: &Report) -> Result<Vec<Modules>> {
+    let _lock = Lock::take()?;
+    let objects = build::object::build(nightly)?;
+    let mut built = Vec::new();
+    for kernel in &selection.kernels {
+        let begin = Instant::now();
+        let result = build::module::build(*kernel, &objects);
+        let test = Test::new(
+            "module_builds_without_warnings",
+            kernel.name(),
+            begin.elapsed(),
+        );
+        match result {
+            Ok(modules) => {
+                if selects(&selection.filters, "module_builds_without_warnings") {
+                    report.add(test);
+                }
+                built.push(modules);
+            }
+            Err(error) => report.add(test.failed(format!("{error:#}"))),
+        }
+    }
+    Ok(built)
 }

@@ -1,0 +1,117 @@
+//! Tests that need no machine: formatting, lints, `cargo test`, and what Miri can run.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::paths;
+use crate::prepare::Nightly;
+use crate::process::{capture, cargo, say};
+use crate::report::{Counts, Report, Test, selects};
+
+/// Crates of the workspace, and whether Miri runs their library's tests: those with
+/// unsafe code or with layouts that cross a border.
+const CRATES: &[(&str, bool)] = &[
+    ("tmem-common", true),
+    ("tmem-kmod", true),
+    ("tmem-user", false),
+    ("tmem-tests", false),
+    ("xtask", false),
+];
+
+/// Workspaces of their own: other targets, other flags.
+const OUTSIDERS: &[&str] = &["tmem-ebpf", "tmem-kmod/kernel-object"];
+
+const PLACE: &str = "native";
+
+/// Runs them all, as far as `filters` select them.
+pub(super) fn run(nightly: &Nightly, filters: &[String], report: &Report) -> Result<()> {
+    if selects(filters, "fmt") {
+        fmt(report)?;
+    }
+    if selects(filters, "clippy") {
+        let mut clippy = cargo()?;
+        clippy.args([
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]);
+        check(report, "clippy", nightly.lend_to(&mut clippy))?;
+    }
+    say("building the tests");
+    let mut build = cargo()?;
+    build.args(["test", "--quiet", "--workspace", "--no-run"]);
+    let begin = Instant::now();
+    let built = capture(nightly.lend_to(&mut build))?;
+    if !built.success {
+        report.add(Test::new("build of the tests", PLACE, begin.elapsed()).failed(built.stderr));
+        return Ok(());
+    }
+    for (name, _) in CRATES {
+        let mut test = cargo()?;
+        test.args(["test", "--quiet", "--no-fail-fast", "-p", name, "--"])
+            .args(filters);
+        libtest(report, name, nightly.lend_to(&mut test), filters)?;
+    }
+    for (name, _) in CRATES.iter().filter(|(_, miri)| *miri) {
+        let mut miri = nightly.cargo()?;
+        miri.args(["miri", "test", "--quiet", "-p", name, "--lib", "--"])
+            .args(filters);
+        miri.arg("--target-dir").arg(paths::output().join("miri"));
+        libtest(report, &format!("{name} in Miri"), &mut miri, filters)?;
+    }
+    Ok(())
+}
+
+fn fmt(report: &Report) -> Result<()> {
+    let mut workspace = cargo()?;
+    check(report, "fmt", workspace.args(["fmt", "--all", "--check"]))?;
+    for name in OUTSIDERS {
+        let manifest = paths::workspace().join(name).join("Cargo.toml");
+        let mut outsider = cargo()?;
+        outsider
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg(manifest);
+        check(report, &format!("fmt {name}"), &mut outsider)?;
+    }
+    Ok(())
+}
+
+/// A command whose success is one test.
+fn check(report: &Report, name: &str, command: &mut Command) -> Result<()> {
+    let begin = Instant::now();
+    let output = capture(command)?;
+    let test = Test::new(name, PLACE, begin.elapsed());
+    report.add(if output.success {
+        test
+    } else {
+        test.failed(output.stdout + &output.stderr)
+    });
+    Ok(())
+}
+
+/// A command that runs test binaries: counted as they count.
+fn libtest(report: &Report, name: &str, command: &mut Command, filters: &[String]) -> Result<()> {
+    let begin = Instant::now();
+    let output = capture(command)?;
+    let counts = Counts::of_cargo_test(&output.stdout);
+    let test = Test::new(name, PLACE, begin.elapsed());
+    if !output.success {
+        // A crash or a build that failed is no counted test, but it failed.
+        let counts = Counts {
+            failed: counts.failed.max(1),
+            ..counts
+        };
+        report.add(test.failed(output.stdout + &output.stderr).counted(counts));
+    } else if counts != Counts::default() {
+        report.add(test.counted(counts));
+    } else if filters.is_empty() {
+        report.add(test.failed("it ran no test"));
+    }
+    Ok(())
+}
