@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod dashboard;
 pub mod drain;
 pub mod histogram;
 pub mod interval;

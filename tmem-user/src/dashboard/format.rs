@@ -1,84 +1,24 @@
-//! Numbers as the dashboard prints them: short, with their unit, of a width
-//! that does not jump from one refresh to the next.
+//! Figures that only the dashboard shows, as text; sizes, times and counts come
+//! from [`crate::units`].
 
-const KIB: f64 = 1024.0;
+use crate::units::{show_count, show_ns};
 
-/// Bytes with a binary unit: `512 B`, `4.0 KiB`, `61.2 MiB`.
-pub(super) fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        // 1023.95 would print as 1024.0.
-        if value < KIB - 0.05 {
-            break;
-        }
-        value /= KIB;
-        unit = next;
-    }
-    match unit {
-        "B" => format!("{bytes} B"),
-        _ if value < 100.0 => format!("{value:.1} {unit}"),
-        _ => format!("{value:.0} {unit}"),
-    }
-}
-
-/// A count with thousands set apart: `12,345`; from ten millions on `12.3M`.
-pub(super) fn count(count: u64) -> String {
-    if count >= 10_000_000 {
-        return scaled(count as f64);
-    }
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A rate per second: a decimal below ten, else as [`count`].
+/// A rate per second: a decimal below ten, millions shortened.
 pub(super) fn rate(per_second: f64) -> String {
     if per_second <= 0.0 {
         "0".into()
     } else if per_second < 9.95 {
         format!("{per_second:.1}")
+    } else if per_second < 1e7 {
+        show_count(per_second.round() as u64)
     } else {
-        count(per_second.round() as u64)
+        format!("{:.1}M", per_second / 1e6)
     }
 }
 
-fn scaled(value: f64) -> String {
-    for (unit, size) in [("T", 1e12), ("G", 1e9), ("M", 1e6)] {
-        if value >= size {
-            return format!("{:.1}{unit}", value / size);
-        }
-    }
-    format!("{value:.0}")
-}
-
-/// A duration given in ns: `850 ns`, `3.1 µs`, `12 ms`, `1.2 s`.
-pub(super) fn duration(ns: u64) -> String {
-    let mut value = ns as f64;
-    let mut unit = "ns";
-    for next in ["µs", "ms", "s"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    match unit {
-        "ns" => format!("{ns} ns"),
-        _ if value < 9.95 => format!("{value:.1} {unit}"),
-        _ => format!("{value:.0} {unit}"),
-    }
-}
-
-/// A duration, or `-` where nothing was measured.
-pub(super) fn maybe_duration(ns: Option<u64>) -> String {
-    ns.map_or_else(|| "-".into(), duration)
+/// A duration in ns, or `-` where nothing was measured.
+pub(super) fn maybe_ns(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".into(), show_ns)
 }
 
 /// `part` of `whole` in percent, or `-` when there is no whole.
@@ -101,7 +41,7 @@ pub(super) fn ratio(whole: u64, part: u64) -> String {
     if ratio < 99.95 {
         format!("{ratio:.2}")
     } else {
-        count(ratio.round() as u64)
+        show_count(ratio.round() as u64)
     }
 }
 
@@ -129,31 +69,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_change_unit_before_four_digits() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1024), "1.0 KiB");
-        assert_eq!(bytes(1_048_575), "1.0 MiB");
-        assert_eq!(bytes(64 << 20), "64.0 MiB");
-        assert_eq!(bytes(300 << 20), "300 MiB");
-    }
-
-    #[test]
-    fn counts_have_separators() {
-        assert_eq!(count(7), "7");
-        assert_eq!(count(999), "999");
-        assert_eq!(count(1000), "1,000");
-        assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(count(12_345_678), "12.3M");
-    }
-
-    #[test]
-    fn durations_choose_their_unit() {
-        assert_eq!(duration(850), "850 ns");
-        assert_eq!(duration(999), "999 ns");
-        assert_eq!(duration(3_100), "3.1 µs");
-        assert_eq!(duration(12_000_000), "12 ms");
-        assert_eq!(duration(1_200_000_000), "1.2 s");
+    fn rates_are_short() {
+        assert_eq!(rate(0.0), "0");
+        assert_eq!(rate(3.25), "3.2");
+        assert_eq!(rate(9.96), "10");
+        assert_eq!(rate(12_345.4), "12,345");
+        assert_eq!(rate(12_345_678.0), "12.3M");
     }
 
     #[test]
@@ -162,6 +83,8 @@ mod tests {
         assert_eq!(percent(1, 4), "25.0 %");
         assert_eq!(percent(99_999, 100_000), "99.9 %");
         assert_eq!(percent(5, 5), "100.0 %");
+        assert_eq!(ratio(10, 4), "2.50");
+        assert_eq!(ratio(10, 0), "-");
     }
 
     #[test]

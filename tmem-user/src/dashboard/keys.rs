@@ -13,8 +13,6 @@ pub(super) enum Action {
     ShowView(usize),
     Up,
     Down,
-    Left,
-    Right,
     First,
     Last,
     Window,
@@ -78,7 +76,7 @@ impl Key {
             KeyCode::Char(char) if self.ctrl => char.to_ascii_uppercase().to_string(),
             KeyCode::Char(char) => char.to_string(),
             KeyCode::BackTab => "Shift-Tab".into(),
-            code => format!("{code:?}"),
+            code => code.to_string(),
         };
         if self.ctrl {
             format!("Ctrl-{name}")
@@ -146,13 +144,17 @@ pub(super) const BINDINGS: &[Binding] = &[
     looking(
         Action::NextView,
         "next-view",
-        &[Key::new(KeyCode::Tab)],
+        &[Key::new(KeyCode::Tab), Key::new(KeyCode::Right)],
         "next view",
     ),
     looking(
         Action::PreviousView,
         "previous-view",
-        &[Key::new(KeyCode::BackTab)],
+        &[
+            Key::new(KeyCode::BackTab),
+            Key::new(KeyCode::Left),
+            Key::char('h'),
+        ],
         "previous view",
     ),
     looking(
@@ -165,7 +167,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         Action::ShowView(1),
         "pools",
         &[Key::char('2')],
-        "each pool, and the selected one in detail",
+        "each pool; the selected one in detail",
     ),
     looking(
         Action::ShowView(2),
@@ -198,18 +200,6 @@ pub(super) const BINDINGS: &[Binding] = &[
         "row below",
     ),
     looking(
-        Action::Left,
-        "left",
-        &[Key::new(KeyCode::Left), Key::char('h')],
-        "previous operation (latency), else view",
-    ),
-    looking(
-        Action::Right,
-        "right",
-        &[Key::new(KeyCode::Right)],
-        "next operation (latency), else view",
-    ),
-    looking(
         Action::First,
         "first",
         &[Key::new(KeyCode::Home), Key::char('g')],
@@ -225,13 +215,13 @@ pub(super) const BINDINGS: &[Binding] = &[
         Action::RaiseLimit,
         "raise-limit",
         &[Key::char('+'), Key::char('=')],
-        "raise the limit a step (in Pools: that pool's)",
+        "raise the limit (Pools: of that pool)",
     ),
     looking(
         Action::LowerLimit,
         "lower-limit",
         &[Key::char('-'), Key::char('_')],
-        "lower the limit a step",
+        "lower the limit",
     ),
     looking(
         Action::EditLimit,
@@ -243,7 +233,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         Action::NextCodec,
         "next-codec",
         &[Key::char('c')],
-        "next codec (in Pools: that pool's)",
+        "next codec (Pools: of that pool)",
     ),
     looking(
         Action::PreviousCodec,

@@ -1,0 +1,111 @@
+//! `tmem top`: the dashboard. A pure [`app::App`] is fed with keys and with news
+//! from a sampler thread; [`view::render`] draws it. Here is the loop between
+//! them.
+
+mod app;
+#[cfg(test)]
+mod fake;
+mod format;
+mod history;
+mod keys;
+mod sampler;
+mod terminal;
+mod theme;
+mod view;
+
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use ratatui::crossterm::event::{self, Event};
+
+use crate::source::Source;
+use app::{App, Effect};
+use sampler::Wanted;
+use terminal::Screen;
+use theme::Theme;
+
+/// Longest time that a reading or a signal waits for the loop. Keys do not wait.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How the dashboard looks and how often it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Time between two readings.
+    pub interval: Duration,
+    /// Whether colours are used.
+    pub color: bool,
+    /// Whether only ASCII characters are used for bars and maps.
+    pub ascii: bool,
+}
+
+impl Default for Options {
+    /// One reading a second; colours unless `NO_COLOR` is set to something.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            ascii: false,
+        }
+    }
+}
+
+/// Shows `source` until the user leaves or SIGTERM, SIGINT or SIGHUP arrives.
+/// The terminal is as before on return, whatever happens.
+///
+/// # Errors
+/// When there is no terminal, it fails, or the sampler thread ends.
+pub fn run(mut source: Box<dyn Source>, options: &Options) -> Result<()> {
+    let mut app = App::new(
+        source.describe(),
+        options.interval,
+        Theme::new(options.color, options.ascii),
+    );
+    let mut screen = Screen::take()?;
+    let (ask, wanted) = mpsc::channel();
+    let (news, told) = mpsc::channel();
+    let interval = options.interval;
+    // Ends when `ask` and `told` are dropped, at its next tick; it is not waited
+    // for, since a reading may take its time.
+    thread::Builder::new()
+        .name("tmem-sampler".into())
+        .spawn(move || sampler::run(source.as_mut(), interval, &wanted, &news))
+        .context("starting the sampler thread")?;
+
+    let mut stale = true;
+    while !app.quit && !screen.stopped() {
+        loop {
+            match told.try_recv() {
+                Ok(news) => {
+                    app.on_news(news);
+                    stale = true;
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => bail!("the sampler thread ended"),
+            }
+        }
+        if stale {
+            screen
+                .terminal
+                .draw(|frame| view::render(&app, frame))
+                .context("drawing")?;
+            stale = false;
+        }
+        if !event::poll(PATIENCE).context("waiting for keys")? {
+            continue;
+        }
+        stale = true;
+        if let Event::Key(key) = event::read().context("reading a key")? {
+            match app.on_key(key) {
+                Some(Effect::Set { key, value }) => {
+                    ask.send(Wanted { key, value })
+                        .context("the sampler thread ended")?;
+                }
+                Some(Effect::Redraw) => screen.redraw()?,
+                None => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The terminal: taken over and always given back, on return, panic and
+//! signals; and its size, which a serial console has to be asked for.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor;
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Taken for the size of a terminal that does not say.
+const USUAL_SIZE: (u16, u16) = (80, 24);
+
+/// A terminal in raw mode on its alternate screen; given back when dropped.
+pub(super) struct Screen {
+    pub(super) terminal: DefaultTerminal,
+    stop: Arc<AtomicBool>,
+}
+
+impl Screen {
+    /// Takes the terminal over. From here on SIGTERM, SIGINT and SIGHUP only
+    /// raise a flag, and a panic gives the terminal back before it prints.
+    pub(super) fn take() -> Result<Self> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            bail!(
+                "the dashboard needs a terminal for input and output; \
+                 `tmem stats --watch` prints without one"
+            );
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            signal_hook::flag::register(signal, stop.clone())
+                .with_context(|| format!("catching signal {signal}"))?;
+        }
+        fit_to_serial_line(false)?;
+        let terminal = ratatui::try_init().context("taking over the terminal")?;
+        Ok(Self { terminal, stop })
+    }
+
+    /// Whether a signal asked to end.
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the size anew and draws everything from scratch.
+    pub(super) fn redraw(&mut self) -> Result<()> {
+        fit_to_serial_line(true)?;
+        self.terminal.autoresize().context("resizing")?;
+        self.terminal.clear().context("clearing the terminal")
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // After SIGHUP there is no terminal left to give back.
+        let _ = ratatui::try_restore();
+    }
+}
+
+/// A serial line has no size of its own: its driver says 0 x 0, or what it was
+/// told last. So the cursor is sent to the far corner and asked where it is,
+/// and the driver is told. Lines that know their size are left alone. `again`:
+/// the terminal is in raw mode already, and stays so.
+fn fit_to_serial_line(again: bool) -> Result<()> {
+    let stdout = io::stdout();
+    let told = tcgetwinsize(&stdout).context("asking for the size of the terminal")?;
+    let known = told.ws_col > 0 && told.ws_row > 0;
+    // Any other terminal says when its size changes.
+    if known && !(again && is_serial()) {
+        return Ok(());
+    }
+    if !again {
+        enable_raw_mode().context("reading from the terminal")?;
+    }
+    let corner = execute!(io::stdout(), cursor::MoveTo(998, 998)).and_then(|()| cursor::position());
+    if !again {
+        disable_raw_mode().context("reading from the terminal")?;
+    }
+    let (columns, rows) = match corner {
+        Ok((column, row)) => (column + 1, row + 1),
+        Err(_) if known => return Ok(()),
+        Err(_) => USUAL_SIZE,
+    };
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&stdout, size).context("setting the size of the terminal")
+}
+
+/// Whether standard output is a serial line or the console on one.
+fn is_serial() -> bool {
+    rustix::termios::ttyname(io::stdout(), Vec::new()).is_ok_and(|name| {
+        let name = name.to_string_lossy().into_owned();
+        name.starts_with("/dev/ttyS") || name == "/dev/console" || name.starts_with("/dev/hvc")
+    })
+}

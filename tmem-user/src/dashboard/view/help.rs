@@ -1,0 +1,32 @@
+//! The live keymap, from the one table of keys.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::{App, left, section, table};
+use crate::dashboard::keys::{BINDINGS, Key, When};
+
+pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
+    let inner = section(&app.theme, buffer, area, "Keys");
+    let columns = [
+        left("key", 16, 0),
+        left("action", 14, 1),
+        left("what it does", 41, 0),
+    ];
+    let cells = |row: usize| {
+        let binding = &BINDINGS[row];
+        let keys: Vec<String> = binding.keys.iter().map(|key| Key::label(*key)).collect();
+        let when = match binding.when {
+            When::Looking => "",
+            When::Typing => "while typing: ",
+        };
+        vec![
+            keys.join(" "),
+            binding.name.into(),
+            format!("{when}{}", binding.help),
+        ]
+    };
+    let count = BINDINGS.len();
+    let selected = Some(app.help_offset);
+    table(&app.theme, buffer, inner, &columns, count, selected, cells);
+}

@@ -1,0 +1,307 @@
+//! Each view on a test terminal, at sizes from too small to huge.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::style::Color;
+
+use super::render;
+use crate::dashboard::app::{App, News, View};
+use crate::dashboard::fake;
+use crate::dashboard::keys::BINDINGS;
+use crate::dashboard::theme::Theme;
+use crate::source::{Change, Unmeasured};
+
+const SIZES: [(u16, u16); 3] = [(60, 20), (80, 24), (200, 60)];
+
+fn app() -> App {
+    let mut app = fake::app(90);
+    app.on_news(News::Tunables(fake::tunables()));
+    app
+}
+
+fn draw(app: &App, (width, height): (u16, u16)) -> TestBackend {
+    let mut terminal = match Terminal::new(TestBackend::new(width, height)) {
+        Ok(terminal) => terminal,
+        Err(error) => match error {},
+    };
+    match terminal.draw(|frame| render(app, frame)) {
+        Ok(_) => terminal.backend().clone(),
+        Err(error) => match error {},
+    }
+}
+
+/// The screen as lines of text.
+fn screen(app: &App, size: (u16, u16)) -> String {
+    let backend = draw(app, size);
+    let buffer = backend.buffer();
+    let mut text = String::new();
+    for y in 0..size.1 {
+        for x in 0..size.0 {
+            text.push_str(buffer[(x, y)].symbol());
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn press(app: &mut App, keys: &str) {
+    for key in keys.chars() {
+        let code = match key {
+            '\n' => KeyCode::Enter,
+            key => KeyCode::Char(key),
+        };
+        app.on_key(KeyEvent::new(code, KeyModifiers::NONE));
+    }
+}
+
+#[track_caller]
+fn assert_shows(screen: &str, wanted: &[&str]) {
+    for text in wanted {
+        assert!(screen.contains(text), "{text:?} is missing in\n{screen}");
+    }
+}
+
+#[test]
+fn the_overview_shows_every_figure_at_every_size() {
+    for size in SIZES {
+        let screen = screen(&app(), size);
+        assert_shows(
+            &screen,
+            &[
+                "17.0 MiB of 64.0 MiB  26.6 %",
+                "pages in 46.9 MiB",
+                "saved 29.9 MiB",
+                "ratio 3.12",
+                "effective 2.76",
+                "1,050",
+                "hit rate 83.3 %",
+                "swap writes avoided 90,000 (1,000/s)",
+                "p99.9",
+                "evict",
+                "? help",
+                "q quit",
+            ],
+        );
+    }
+    assert_shows(
+        &screen(&app(), (200, 60)),
+        &[
+            "written 10/s",
+            "pressure: some 12.5 %",
+            "held",
+            "peak 1,050",
+        ],
+    );
+}
+
+#[test]
+fn the_latency_figures_are_those_of_the_work_done() {
+    // Hits take 2.5 to 10 us; the far quicker misses are not among them.
+    let app = app();
+    let line = screen(&app, (80, 24));
+    let line = line
+        .lines()
+        .skip_while(|line| !line.contains("p99.9"))
+        .find(|line| line.trim_start().starts_with("get"))
+        .unwrap_or_default();
+    let p50 = line.split_whitespace().nth(1).unwrap_or_default();
+    let p50: f64 = p50.parse().unwrap_or_default();
+    assert!((2.5..10.0).contains(&p50), "{line}");
+}
+
+#[test]
+fn the_pools_view_lists_pools_and_details_the_selected() {
+    for size in SIZES {
+        let mut app = app();
+        press(&mut app, "2");
+        let shown = screen(&app, size);
+        assert_shows(
+            &shown,
+            &[
+                "swap",
+                "files",
+                "12,000",
+                "Pool 0 swap (persistent)",
+                "stored 90,000",
+            ],
+        );
+        press(&mut app, "j");
+        assert_shows(&screen(&app, size), &["Pool 1 files (ephemeral, frozen)"]);
+    }
+}
+
+#[test]
+fn the_latency_view_has_a_map_of_the_selected_operation() {
+    for size in SIZES {
+        let mut app = app();
+        press(&mut app, "3");
+        let shown = screen(&app, size);
+        assert_shows(&shown, &["p50", "put over time", "now", "█", "us"]);
+        press(&mut app, "j");
+        assert_shows(&screen(&app, size), &["get over time"]);
+        press(&mut app, "G");
+        assert_shows(
+            &screen(&app, size),
+            &["evict over time", "none in this time"],
+        );
+    }
+}
+
+#[test]
+fn the_tuning_and_events_views_list_what_there_is() {
+    for size in SIZES {
+        let mut app = app();
+        press(&mut app, "4");
+        assert_shows(
+            &screen(&app, size),
+            &["keep_incompressible", "pools.1.codec", "takes 0 or 1"],
+        );
+        press(&mut app, "5");
+        assert_shows(
+            &screen(&app, size),
+            &["one page in 64", "2 lost", "stored", "2.10 us", "4817"],
+        );
+    }
+}
+
+#[test]
+fn help_holds_every_action_of_the_table() {
+    let mut app = app();
+    press(&mut app, "?");
+    let narrow = screen(&app, (60, 60));
+    let usual = screen(&app, (80, 60));
+    for binding in BINDINGS {
+        assert_shows(&usual, &[binding.name, binding.help]);
+        assert_shows(&narrow, &[binding.help]);
+    }
+    // On a small terminal the last ones are reached by scrolling.
+    let last = BINDINGS.last().map_or("", |binding| binding.help);
+    assert!(!screen(&app, (60, 20)).contains(last));
+    press(&mut app, "G");
+    assert_shows(&screen(&app, (60, 20)), &[last]);
+}
+
+#[test]
+fn typing_shows_the_old_value_the_text_and_what_is_allowed() {
+    let mut app = app();
+    press(&mut app, "l5");
+    for size in SIZES {
+        assert_shows(
+            &screen(&app, size),
+            &["limit: bytes such as", " 64M -> 64M5", "Enter set"],
+        );
+    }
+}
+
+#[test]
+fn changes_and_errors_stand_in_the_status_line() {
+    let mut app = app();
+    app.on_news(News::Changed(Change {
+        key: "limit".into(),
+        old: "64M".into(),
+        new: "72M".into(),
+    }));
+    assert_shows(&screen(&app, (60, 20)), &["limit: 64M -> 72M"]);
+    app.on_news(News::NotChanged(
+        "limit: value \"x\" is not allowed; allowed: bytes such as 512M (/sys/kernel/mm/tmem/limit)"
+            .into(),
+    ));
+    let shown = screen(&app, (60, 20));
+    assert_shows(
+        &shown,
+        &["! limit: value", "(/sys/kernel/mm/tmem/limit)", "q quit"],
+    );
+    app.on_news(News::NoSnapshot("the module is gone".into()));
+    assert_shows(
+        &screen(&app, (60, 20)),
+        &["! no reading: the module is gone"],
+    );
+    app.on_news(News::Snapshot(Box::new(fake::snapshot(99))));
+    assert!(!screen(&app, (60, 20)).contains("no reading"));
+}
+
+#[test]
+fn what_is_not_measured_says_why() {
+    let mut unmeasured = fake::snapshot(91);
+    unmeasured.observed = None;
+    unmeasured.disk = None;
+    unmeasured.pressure = None;
+    unmeasured.unmeasured = vec![Unmeasured {
+        what: "latency",
+        why: "needs CAP_BPF".into(),
+    }];
+    let mut app = app();
+    app.on_news(News::Snapshot(Box::new(unmeasured)));
+    for keys in ["1", "3", "5"] {
+        press(&mut app, keys);
+        for size in SIZES {
+            assert_shows(
+                &screen(&app, size),
+                &["not measured", "latency: needs CAP_BPF"],
+            );
+        }
+    }
+}
+
+#[test]
+fn no_size_and_no_state_breaks_drawing() {
+    let empty = App::new(
+        "nothing".into(),
+        std::time::Duration::from_secs(1),
+        Theme::new(true, false),
+    );
+    let mut full = app();
+    let mut states = vec![empty];
+    full.on_news(News::NotChanged("word ".repeat(200)));
+    states.push(full);
+    let mut hollow = fake::app(0);
+    let mut zero = fake::snapshot(1);
+    zero.limit_bytes = 0;
+    zero.overhang_bytes = 5 << 20;
+    zero.pools.clear();
+    hollow.on_news(News::Snapshot(Box::new(zero)));
+    states.push(hollow);
+    for state in &mut states {
+        for view in View::ALL {
+            state.view = view;
+            for help in [false, true] {
+                state.help = help;
+                for width in (1..130).step_by(11) {
+                    for height in (1..40).step_by(3) {
+                        draw(state, (width, height));
+                    }
+                }
+            }
+        }
+    }
+    states[0].help = false;
+    states[0].view = View::Overview;
+    assert_shows(
+        &screen(&states[0], (60, 20)),
+        &["waiting for the first reading"],
+    );
+    assert_shows(&screen(&states[0], (30, 5)), &["too small: 30 x 5"]);
+}
+
+#[test]
+fn without_color_nothing_is_colored_and_ascii_is_ascii() {
+    let mut app = app();
+    app.theme = Theme::new(false, true);
+    for view in View::ALL {
+        app.view = view;
+        let backend = draw(&app, (120, 40));
+        for cell in &backend.buffer().content {
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset));
+        }
+        assert!(screen(&app, (120, 40)).is_ascii());
+    }
+}
+
+#[test]
+fn colors_are_among_the_sixteen() {
+    let app = app();
+    for cell in &draw(&app, (80, 24)).buffer().content {
+        assert!(!matches!(cell.fg, Color::Rgb(..) | Color::Indexed(_)));
+    }
+}
