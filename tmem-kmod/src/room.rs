@@ -201,7 +201,7 @@ impl<H: Host> Engine<H> {
             len = bytes as usize;
             match store
                 .part
-                .alloc_for_move(&self.memory, &self.spans, len, from.entry)
+                .alloc_for_move(&self.memory, &self.spans, len, from.place, from.entry)
             {
                 Some(place) => place,
                 None => return false,

@@ -28,7 +28,7 @@ pub(crate) const MAX_DATA: usize = 3968 - SLOT_HEADER;
 /// Slot sizes are multiples of `FINE` up to `FINE_END`, then of `COARSE`.
 const FINE: usize = 32;
 const FINE_END: usize = 1024;
-const COARSE: usize = 64;
+const COARSE: usize = 32;
 const CLASSES: usize = class_of_size(MAX_DATA + SLOT_HEADER) + 1;
 const CLASS_WORDS: usize = CLASSES.div_ceil(64);
 
@@ -337,16 +337,21 @@ impl Store {
         None
     }
 
-    /// A slot in an existing span, for data that leaves a span which is being emptied.
+    /// A slot in an existing span, for `len` bytes that leave the slot `from` of a
+    /// span which is being emptied. Never a larger one than could be had for a new
+    /// page, unless `from` is that large already.
     pub(crate) fn alloc_for_move<H: Host>(
         &mut self,
         memory: &Memory<H>,
         spans: &Spans,
         len: usize,
+        from: Place,
         entry: u32,
     ) -> Option<Place> {
         let class = class_of_size(len + SLOT_HEADER);
-        self.alloc_listed(memory, spans, class, self.reach(class), entry)
+        let now = spans.at(memory, from >> SLOT_BITS).class.get() as usize;
+        let reach = self.reach(class).max(now - class);
+        self.alloc_listed(memory, spans, class, reach, entry)
     }
 
     /// How many larger classes may lend a slot before a new span is opened: the
