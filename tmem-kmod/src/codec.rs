@@ -94,9 +94,10 @@ pub(crate) fn compress<H: Host>(
     }
 }
 
-/// Whether `data` decoded to one page.
+/// Whether `data` decoded to exactly one page, as a get would decode it. Any bytes are safe to try; the
+/// page's contents are undefined when they do not decode.
 #[inline]
-pub(crate) fn decompress<H: Host>(host: &H, codec: Codec, data: &[u8], page: &mut Page) -> bool {
+pub fn decompress<H: Host>(host: &H, codec: Codec, data: &[u8], page: &mut Page) -> bool {
     match codec {
         Codec::None => false,
         Codec::Lz4 => Lz4.decompress(data, page),

@@ -22,7 +22,7 @@ mod table;
 #[cfg(feature = "userspace")]
 pub mod userspace;
 
-pub use codec::Scratch;
+pub use codec::{Scratch, decompress};
 pub use engine::{Engine, Report};
 pub use host::{Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, Page, SHARDS};
 pub use pool::{POOL_EXCLUSIVE_GET, POOL_PERSISTENT, PoolError, PoolInfo, PoolSpec};

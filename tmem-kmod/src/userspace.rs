@@ -89,7 +89,8 @@ fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl UserHost {
-    fn new(options: &Options) -> UserHost {
+    /// A host without an engine, for hosts of tests that wrap it.
+    pub fn new(options: &Options) -> UserHost {
         // Frame 0 names no page, so one more than asked for.
         let frames = (options.arena_bytes / PAGE as u64).clamp(1, u64::from(u32::MAX) - 2) + 1;
         let bytes = frames as usize * PAGE;

@@ -1,0 +1,80 @@
+//! Short runs for Miri, which checks every access to memory:
+//! `cargo +nightly miri test -p tmem-kmod --test miri`. Ordinary test runs do
+//! them as well.
+#![allow(clippy::unwrap_used)]
+#![cfg(not(feature = "broken-for-control"))]
+
+#[path = "common/model.rs"]
+mod model;
+
+use std::thread;
+
+use model::{Setup, content, engine, run, seeded_ops};
+use tmem_common::op::Outcome;
+use tmem_kmod::{PAGE, PoolSpec};
+
+#[test]
+fn miri_model() {
+    let setup = Setup {
+        limit: 256 << 10,
+        fail: None,
+    };
+    run(&seeded_ops(3, 120), setup).unwrap();
+}
+
+#[test]
+fn miri_failing_allocations() {
+    for first in [0, 1, 2, 5, 9] {
+        let setup = Setup {
+            limit: 256 << 10,
+            fail: Some((first, first + 2)),
+        };
+        run(&seeded_ops(4, 20), setup).unwrap();
+    }
+}
+
+#[test]
+fn miri_compaction() {
+    let engine = engine(1 << 20);
+    let pool = engine.pool_create(&PoolSpec::default()).unwrap();
+    let page = |i| content(i, 44);
+    for i in 0..24 {
+        engine.put(pool, 0, i, &page(i), 0);
+    }
+    for i in (0..24).filter(|i| i % 4 != 0) {
+        engine.flush_page(pool, 0, i);
+    }
+    while engine.maintain() {}
+    assert!(engine.stats().moved_pages > 0);
+    let mut got = [0; PAGE];
+    for i in [0, 8, 20] {
+        assert_eq!(engine.get(pool, 0, i, &mut got).outcome, Outcome::Hit);
+        assert!(got == page(i));
+    }
+    engine.destroy_all_pools();
+    assert_eq!(engine.used_bytes(), 0);
+}
+
+#[test]
+fn miri_threads() {
+    let engine = engine(1 << 20);
+    let pool = engine.pool_create(&PoolSpec::default()).unwrap();
+    thread::scope(|scope| {
+        for me in 0..2_u64 {
+            let engine = &engine;
+            scope.spawn(move || {
+                let mut got = [0; PAGE];
+                for i in 0..6 {
+                    engine.put(pool, 0, i, &content(i, [44, 20, 3][i as usize % 3]), me);
+                    if engine.get(pool, 0, i ^ 1, &mut got).outcome == Outcome::Hit {
+                        assert!(got == content(i ^ 1, [44, 20, 3][(i ^ 1) as usize % 3]));
+                    }
+                    engine.flush_page(pool, 0, i / 2);
+                }
+            });
+        }
+        scope.spawn(|| while engine.maintain() {});
+    });
+    engine.destroy_all_pools();
+    assert_eq!(engine.used_bytes(), 0);
+}
