@@ -41,7 +41,7 @@ pub struct State {
 
 /// What a tunable's text must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Switch,
     Limit,
     PoolLimit,
@@ -50,7 +50,7 @@ enum Form {
 }
 
 impl Form {
-    fn allowed(&self) -> String {
+    pub(crate) fn allowed(&self) -> String {
         match self {
             Form::Switch => "0 or 1".to_owned(),
             Form::Limit => {
@@ -65,7 +65,7 @@ impl Form {
         }
     }
 
-    fn accepts(&self, value: &str) -> bool {
+    pub(crate) fn accepts(&self, value: &str) -> bool {
         match self {
             Form::Switch => matches!(value, "0" | "1"),
             Form::Limit => parse_size(value).is_some(),

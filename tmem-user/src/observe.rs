@@ -322,6 +322,10 @@ fn decode_event(bytes: &[u8]) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+
+    use tmem_common::histogram::{BUCKETS, bucket_of};
+
     use super::*;
 
     #[test]
@@ -349,17 +353,151 @@ mod tests {
         }
     }
 
-    /// Where this process may load eBPF, the running kernel's verifier must take
-    /// the programs; where it may not, the error must say which rights miss.
+    /// Runs a program once with these tracepoint arguments, as the tracepoint would.
+    fn fire(observer: &Observer, name: &str, arguments: &[u64; 7]) {
+        const BPF_PROG_TEST_RUN: libc::c_long = 10;
+        #[repr(C)]
+        #[derive(Default)]
+        struct TestRun {
+            prog_fd: u32,
+            retval: u32,
+            data: [u64; 3],
+            repeat: u32,
+            duration: u32,
+            ctx_size_in: u32,
+            ctx_size_out: u32,
+            ctx_in: u64,
+            ctx_out: u64,
+            flags: u32,
+            cpu: u32,
+            batch_size: u32,
+            padding: u32,
+        }
+        let program = observer.ebpf.program(name).expect("in the object");
+        let run = TestRun {
+            prog_fd: program.fd().expect("loaded").as_fd().as_raw_fd() as u32,
+            ctx_size_in: size_of_val(arguments) as u32,
+            ctx_in: arguments.as_ptr() as u64,
+            ..TestRun::default()
+        };
+        // SAFETY: the attributes and the arguments outlive the call, which reads
+        // them within the sizes given.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_TEST_RUN,
+                &raw const run,
+                size_of::<TestRun>(),
+            )
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    /// Where this process may use eBPF, the running kernel's verifier must take
+    /// the programs and they must count; where it may not, the error must say
+    /// which rights miss.
     #[test]
-    fn the_verifier_takes_the_programs_or_rights_are_missing() {
-        match Observer::attach(1) {
-            Ok(mut observer) => {
-                observer.read().expect("maps can be read");
+    fn the_programs_count_what_the_tracepoints_tell() {
+        let mut observer = match Observer::load(1) {
+            Ok(observer) => observer,
+            Err(error) => {
+                assert!(matches!(error, ObserveError::MissingRights), "{error}");
+                return;
             }
-            Err(ObserveError::NoTracepoint(name)) => assert_eq!(name, "tmem_put"),
-            Err(ObserveError::MissingRights) => {}
-            Err(error) => panic!("{error}"),
+        };
+        let stored = Outcome::Stored as u64;
+        for ns in [100, 100, 100, 100_000] {
+            fire(&observer, "tmem_put", &[3, 8, 9, stored, 1500, ns, 77]);
+        }
+        fire(
+            &observer,
+            "tmem_get",
+            &[3, 8, 9, Outcome::Hit as u64, 4096, u64::MAX, 0],
+        );
+        let reading = observer.read().expect("maps can be read");
+        assert_eq!((reading.cells_lost, reading.cgroups_lost), (0, 0));
+        let [put, get] = reading.observed.cells.as_slice() else {
+            panic!("{:?}", reading.observed.cells);
+        };
+        assert_eq!(
+            (put.pool, put.op, put.outcome),
+            (3, Op::Put, Outcome::Stored)
+        );
+        assert_eq!((put.count, put.bytes, put.total_ns), (4, 6000, 100_300));
+        assert_eq!(put.histogram.buckets()[bucket_of(100)], 3);
+        assert_eq!(put.histogram.buckets()[bucket_of(100_000)], 1);
+        assert_eq!(put.histogram.count(), 4);
+        assert_eq!((get.op, get.outcome, get.count), (Op::Get, Outcome::Hit, 1));
+        assert_eq!(get.histogram.buckets()[BUCKETS - 1], 1);
+        let [cgroup] = reading.observed.cgroups.as_slice() else {
+            panic!("{:?}", reading.observed.cgroups);
+        };
+        assert_eq!((cgroup.id, cgroup.count, cgroup.bytes), (77, 4, 6000));
+        let events = &reading.observed.events;
+        assert_eq!(events.len(), 5);
+        assert_eq!((events[0].object, events[0].index), (8, 9));
+        assert_eq!((events[0].latency_ns, events[0].bytes), (100, 1500));
+        assert_eq!(events[4].op, Op::Get as u32);
+        assert_eq!(reading.observed.events_dropped, 0);
+
+        // Events are handed out once, counts stay.
+        let reading = observer.read().expect("maps can be read");
+        assert_eq!(reading.observed.events, []);
+        assert_eq!(reading.observed.cells[0].count, 4);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let Ok(mut observer) = Observer::load(1) else {
+            return;
+        };
+        let hit = Outcome::Hit as u64;
+        for pool in 0..300 {
+            fire(&observer, "tmem_get", &[pool, 1, 1, hit, 0, 5, 0]);
+        }
+        let reading = observer.read().expect("maps can be read");
+        assert_eq!(reading.observed.cells.len(), 256);
+        assert_eq!(reading.cells_lost, 44);
+        // 1 MiB of events with their headers, 64 bytes each.
+        for _ in 0..(1 << 20) / 64 + 10 {
+            fire(&observer, "tmem_get", &[0, 1, 1, hit, 0, 5, 0]);
+        }
+        let reading = observer.read().expect("maps can be read");
+        assert!(reading.observed.events_dropped >= 10);
+    }
+
+    #[test]
+    fn a_sample_holds_all_operations_of_its_pages() {
+        let Ok(mut observer) = Observer::load(8) else {
+            return;
+        };
+        let hit = Outcome::Hit as u64;
+        for _ in 0..3 {
+            for index in 0..256 {
+                fire(&observer, "tmem_get", &[1, 1, index, hit, 0, 5, 0]);
+            }
+        }
+        let events = observer.read().expect("maps can be read").observed.events;
+        let sampled = |index| sample::is_sampled(sample::threshold(8), 1, 1, index);
+        let wanted: Vec<u64> = (0..256).filter(|&index| sampled(index)).collect();
+        let got: Vec<u64> = events.iter().map(|event| event.index).collect();
+        assert!(!wanted.is_empty() && wanted.len() < 64);
+        assert_eq!(got, wanted.repeat(3));
+    }
+
+    #[test]
+    fn without_the_module_there_is_nothing_to_attach_to() {
+        if std::path::Path::new(tmem_common::sysfs::ROOT).exists() {
+            Observer::attach(0).expect("the module is loaded");
+        } else {
+            let error = Observer::attach(0).err().expect("no tracepoint");
+            assert!(
+                matches!(
+                    error,
+                    ObserveError::NoTracepoint("tmem_put") | ObserveError::MissingRights
+                ),
+                "{error}"
+            );
         }
     }
 }

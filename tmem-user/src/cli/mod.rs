@@ -84,7 +84,9 @@ struct StderrLog;
 
 impl log::Log for StderrLog {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // The libraries' own details would drown ours.
+        metadata.level() <= log::Level::Warn
+            || (metadata.level() <= log::max_level() && metadata.target().starts_with("tmem"))
     }
 
     fn log(&self, record: &log::Record<'_>) {
