@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::text::Palette;
 use crate::units::parse_duration;
+use crate::workload::Spec;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -32,9 +33,10 @@ pub(super) struct Global {
     /// Run the engine inside this process on a made-up workload: no module, no root
     #[arg(long, global = true)]
     pub(super) embedded: bool,
-    /// The workload of --embedded
-    #[arg(long, global = true, value_name = "SPEC", requires = "embedded")]
-    pub(super) workload: Option<String>,
+    /// The workload of --embedded, such as zipf:pages=20000,mix=heap,rate=0
+    #[arg(long, global = true, value_name = "SPEC", requires = "embedded",
+          value_parser = Spec::parse)]
+    pub(super) workload: Option<Spec>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -142,6 +144,9 @@ pub(super) struct Top {
     /// Sample one page in this many for the list of events; 0: none
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(super) sample: u32,
+    /// Draw with ASCII characters only
+    #[arg(long, conflicts_with = "batch")]
+    pub(super) ascii: bool,
     /// Print reports instead of drawing, for files and pipes
     #[arg(long)]
     pub(super) batch: bool,

@@ -14,7 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::{Cli, Command, Drain, Global, Set, Stats, Top};
 use super::{FAILED, USAGE};
 use crate::control::Control;
+use crate::dashboard;
 use crate::drain::drain;
+use crate::embedded::EmbeddedSource;
 use crate::interval::Interval;
 use crate::json::{Body, CommandJson, Document, StatsJson};
 use crate::live::{LiveOptions, LiveSource};
@@ -40,7 +42,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Pools => pools(global),
         Command::Set(set) => change(global, &set),
         Command::Drain(options) => empty(global, &options).await,
-        Command::Top(top) => dashboard(global, &top).await,
+        Command::Top(top) => watch(global, &top).await,
     }
 }
 
@@ -66,6 +68,10 @@ impl Watch {
 }
 
 fn open(global: &Global, watch: Watch) -> anyhow::Result<Box<dyn Source>> {
+    if global.embedded {
+        let spec = global.workload.clone().unwrap_or_default();
+        return Ok(Box::new(EmbeddedSource::start(&spec, watch.sample_one_in)?));
+    }
     Ok(Box::new(LiveSource::open(LiveOptions {
         root: global.sysfs.clone(),
         observe: watch.observe,
@@ -291,11 +297,20 @@ async fn empty(global: &Global, options: &Drain) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-async fn dashboard(global: &Global, top: &Top) -> anyhow::Result<u8> {
-    let watch = Watch {
+async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
+    let observation = Watch {
         observe: true,
         sample_one_in: top.sample,
     };
-    let source = open(global, watch)?;
-    report(global, source, top.interval, top.count, true).await
+    let source = open(global, observation)?;
+    if top.batch {
+        return report(global, source, top.interval, top.count, true).await;
+    }
+    let options = dashboard::Options {
+        interval: top.interval,
+        color: global.palette_for_stdout().on,
+        ascii: top.ascii,
+    };
+    dashboard::run(source, &options)?;
+    Ok(0)
 }

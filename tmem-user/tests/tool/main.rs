@@ -1,6 +1,9 @@
 //! The tool and its library against a made-up module.
 
-#![allow(clippy::expect_used, reason = "helpers of tests, where a panic is a failure")]
+#![allow(
+    clippy::expect_used,
+    reason = "helpers of tests, where a panic is a failure"
+)]
 
 mod cli;
 mod control;
