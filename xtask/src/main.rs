@@ -2,17 +2,22 @@
 //! (packages, toolchain parts, kernels) and says what it does on stderr; results
 //! go to stdout.
 
+mod bench;
 mod build;
+mod corpus;
 mod paths;
 mod prepare;
 mod process;
 mod report;
+mod run;
 mod scenarios;
+mod soak;
 mod terminal;
 mod test;
 mod vm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -58,6 +63,33 @@ enum Chore {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Measure the engine, its codecs, or swap in a virtual machine
+    Bench(bench::Args),
+    /// Make corpora of pages from programs and files of this machine
+    Corpus(corpus::Args),
+    /// Boot a kernel under memory pressure and watch tmem work
+    Run {
+        /// 5.10, 6.1, 6.12 or 7.2
+        #[arg(long, default_value = "6.12")]
+        kernel: Kernel,
+    },
+    /// The scenarios with more operations, again and again
+    Soak {
+        /// Only scenarios whose name has this in it
+        topic: Option<String>,
+        /// For how long: 90s, 30m, 2h; a round that has begun is finished
+        #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = soak::parse_time)]
+        time: Duration,
+        /// Seed of the first round, to repeat one
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only on this kernel (can be given several times)
+        #[arg(long = "kernel", value_name = "KERNEL")]
+        kernels: Vec<Kernel>,
+        /// The machine
+        #[arg(long, default_value = "qemu")]
+        machine: MachineName,
+    },
     /// Virtual machines
     Vm {
         #[command(subcommand)]
@@ -90,6 +122,14 @@ impl From<MachineName> for Machine {
             MachineName::Qemu => Self::Qemu,
             MachineName::Ibt => Self::Ibt,
         }
+    }
+}
+
+fn all_if_empty(kernels: &[Kernel]) -> Vec<Kernel> {
+    if kernels.is_empty() {
+        Kernel::ALL.to_vec()
+    } else {
+        kernels.to_vec()
     }
 }
 
@@ -143,17 +183,34 @@ fn chore(chore: &Chore) -> Result<ExitCode> {
             seed,
         } => {
             let selection = test::Selection {
-                kernels: if kernels.is_empty() {
-                    Kernel::ALL.to_vec()
-                } else {
-                    kernels.clone()
-                },
+                kernels: all_if_empty(kernels),
                 filters: filters.clone(),
                 no_vm: *no_vm,
                 machine: machine.map(Machine::from),
                 seed: *seed,
             };
             if !test::run(&selection)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Chore::Bench(args) => bench::run(args)?,
+        Chore::Corpus(args) => corpus::run(args)?,
+        Chore::Run { kernel } => run::run(*kernel)?,
+        Chore::Soak {
+            topic,
+            time,
+            seed,
+            kernels,
+            machine,
+        } => {
+            let selection = soak::Selection {
+                topic: topic.clone(),
+                time: *time,
+                seed: *seed,
+                kernels: all_if_empty(kernels),
+                machine: (*machine).into(),
+            };
+            if !soak::run(&selection)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

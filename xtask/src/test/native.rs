@@ -10,15 +10,17 @@ use crate::prepare::Nightly;
 use crate::process::{capture, cargo, say};
 use crate::report::{Counts, Report, Test, selects};
 
-/// Crates of the workspace, and whether Miri runs their library's tests: those with
-/// unsafe code or with layouts that cross a border.
-const CRATES: &[(&str, bool)] = &[
-    ("tmem-common", true),
-    ("tmem-kmod", true),
-    ("tmem-user", false),
-    ("tmem-tests", false),
-    ("xtask", false),
+/// Crates of the workspace.
+const CRATES: &[&str] = &[
+    "tmem-common",
+    "tmem-kmod",
+    "tmem-user",
+    "tmem-tests",
+    "xtask",
 ];
+
+/// What Miri runs: the layouts that cross a border, and the engine's unsafe code.
+const MIRI: &[&[&str]] = &[&["tmem-common", "--lib"], &["tmem-kmod", "--test", "miri"]];
 
 /// Workspaces of their own: other targets, other flags.
 const OUTSIDERS: &[&str] = &["tmem-ebpf", "tmem-kmod/kernel-object"];
@@ -52,18 +54,18 @@ pub(super) fn run(nightly: &Nightly, filters: &[String], report: &Report) -> Res
         report.add(Test::new("build of the tests", PLACE, begin.elapsed()).failed(built.stderr));
         return Ok(());
     }
-    for (name, _) in CRATES {
+    for name in CRATES {
         let mut test = cargo()?;
         test.args(["test", "--quiet", "--no-fail-fast", "-p", name, "--"])
             .args(filters);
         libtest(report, name, nightly.lend_to(&mut test), filters)?;
     }
-    for (name, _) in CRATES.iter().filter(|(_, miri)| *miri) {
+    for words in MIRI {
         let mut miri = nightly.cargo()?;
-        miri.args(["miri", "test", "--quiet", "-p", name, "--lib", "--"])
-            .args(filters);
-        miri.arg("--target-dir").arg(paths::output().join("miri"));
-        libtest(report, &format!("{name} in Miri"), &mut miri, filters)?;
+        miri.args(["miri", "test", "--quiet", "--target-dir"])
+            .arg(paths::output().join("miri"));
+        miri.arg("-p").args(*words).arg("--").args(filters);
+        libtest(report, &format!("{} in Miri", words[0]), &mut miri, filters)?;
     }
     Ok(())
 }
