@@ -189,7 +189,7 @@ impl Spec {
             "resident" => self.resident = number("resident", value, 1, 100)? as u32,
             "writes" => self.writes = number("writes", value, 0, 100)? as u32,
             "rate" => self.rate = number("rate", value, 0, 100_000_000)? as u32,
-            "limit" => self.limit = number("limit", value, 0, 100)? as u32,
+            "limit" => self.limit = number("limit", value, 1, 100)? as u32,
             "corpus" => self.corpus = Some(PathBuf::from(value)),
             "mix" => {
                 self.mix = named(MIXES, value).ok_or_else(|| WorkloadError::Value {
@@ -480,7 +480,7 @@ mod tests {
             ),
             ("zipf:skew=nan", &["skew=\"nan\"", "0 to 4"]),
             ("zipf:resident=0", &["resident=\"0\"", "1 to 100"]),
-            ("zipf:limit=101", &["limit=\"101\"", "0 to 100"]),
+            ("zipf:limit=101", &["limit=\"101\"", "1 to 100"]),
         ] {
             let error = match Spec::parse(text) {
                 Ok(spec) => format!("accepted as {spec:?}"),
