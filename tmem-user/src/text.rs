@@ -305,7 +305,8 @@ fn latency_table(
         "p99.9",
     ]);
     for op in Op::ALL {
-        let of_op = cells.iter().filter(|cell| cell.op == op);
+        let mut of_op: Vec<_> = cells.iter().filter(|cell| cell.op == op).collect();
+        of_op.sort_by_key(|cell| (cell.pool, cell.outcome));
         for cell in of_op {
             let pool = snapshot
                 .pools

@@ -248,3 +248,64 @@ fn a_reader_that_leaves_is_met_in_silence() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(err(&output), "");
 }
+
+#[test]
+fn the_embedded_engine_needs_no_module() {
+    let run = |arguments: &[&str]| {
+        let mut all = vec!["--sysfs", "/no/such/directory", "--embedded"];
+        all.extend(["--workload", "zipf:pages=1000,rate=0,mix=heap"]);
+        all.extend(arguments);
+        let output = tmem(&all);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        out(&output)
+    };
+    let text = run(&["status"]);
+    assert!(
+        text.starts_with("Source              embedded engine, zipf:pages=1000"),
+        "{text}"
+    );
+    let text = run(&["pools"]);
+    assert!(
+        text.contains("swap") && text.contains("persistent"),
+        "{text}"
+    );
+    let text = run(&["stats", "--for", "200ms"]);
+    for word in ["put stored", "get hit", "p99.9"] {
+        assert!(text.contains(word), "{text}");
+    }
+    let text = run(&["set", "limit=40%", "codec=none", "pool.swap.weight=7"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(
+        lines[0].starts_with("limit: ") && lines[0].ends_with(" -> 40%"),
+        "{text}"
+    );
+    assert_eq!(lines[1], "codec: lz4 -> none");
+    assert_eq!(lines[2], "pools.0.weight: 100 -> 7");
+}
+
+#[test]
+fn the_embedded_engine_refuses_as_the_module_does() {
+    for (change, words) in [
+        ("codec=lz5", ["lz5", "none lz4"]),
+        ("limit=101%", ["101%", "20%"]),
+        ("nonsense=1", ["nonsense", "pools.0.codec"]),
+    ] {
+        let output = tmem(&["--embedded", "--workload", "scan:pages=100", "set", change]);
+        assert_eq!(output.status.code(), Some(2), "{change}");
+        for word in words {
+            assert!(err(&output).contains(word), "{}", err(&output));
+        }
+    }
+    let output = tmem(&["--embedded", "--workload", "walk", "status"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("zipf"), "{}", err(&output));
+}
+
+#[test]
+fn the_dashboard_says_that_it_needs_a_terminal() {
+    let output = tmem(&["--embedded", "--workload", "scan:pages=100", "top"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("terminal"), "{}", err(&output));
+    assert_eq!(out(&output), "");
+}

@@ -1,6 +1,8 @@
 //! Everything the tool prints as JSON fits the published schema.
 
 use crate::support::FakeSysfs;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use tmem_common::op::{Op, Outcome};
 use tmem_user::histogram::Histogram;
@@ -52,6 +54,20 @@ fn every_command_prints_what_is_published() {
         let object = check(&text).expect(kind);
         assert_eq!(object["kind"], kind);
     }
+}
+
+#[test]
+fn the_embedded_engine_prints_what_is_published() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .args(["--embedded", "--workload", "zipf:pages=1000,rate=0"])
+        .args(["--json", "stats", "--for", "200ms"])
+        .output()
+        .expect("the tool starts");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let object = check(&text).expect("fits");
+    let cells = object["interval"]["cells"].as_array().expect("observed");
+    assert!(!cells.is_empty());
+    assert!(object["interval"]["latency"]["put"]["p50_ns"].is_u64());
 }
 
 /// A stats object with everything in it that can be measured.
