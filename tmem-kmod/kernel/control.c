@@ -12,12 +12,13 @@
 static char *break_hook;
 module_param(break_hook, charp, 0);
 MODULE_PARM_DESC(break_hook,
-		 "corrupt data: skip_invalidate, skip_drop_on_reject or wrong_page");
+		 "corrupt data: skip_invalidate, skip_drop_on_reject, wrong_page; or no_pages");
 
 static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_INVALIDATE] = "skip_invalidate",
 	[TMEM_BREAK_DROP_ON_REJECT] = "skip_drop_on_reject",
 	[TMEM_BREAK_PAGE] = "wrong_page",
+	[TMEM_BREAK_ALLOC] = "no_pages",
 };
 
 static enum tmem_break tmem_broken;
@@ -37,8 +38,7 @@ int tmem_control_init(void)
 		if (strcmp(break_hook, tmem_break_names[i]))
 			continue;
 		tmem_broken = i;
-		pr_warn("built to fail: data will be corrupted by %s\n",
-			break_hook);
+		pr_warn("built to fail: broken by %s\n", break_hook);
 		return 0;
 	}
 	pr_err("break_hook: no such thing as %s\n", break_hook);

@@ -20,6 +20,11 @@ enum tmem_break {
 	TMEM_BREAK_DROP_ON_REJECT,
 	/* Every load gets the next page, if that is stored. */
 	TMEM_BREAK_PAGE,
+	/*
+	 * After the first few, seven in eight pages of memory are not to be had.
+	 * Nothing may get lost by that: the one way that tests must survive.
+	 */
+	TMEM_BREAK_ALLOC,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL

@@ -22,6 +22,7 @@
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
+#include "control.h"
 #include "tmem.h"
 
 /* -- pages --------------------------------------------------------------- */
@@ -43,9 +44,17 @@ u32 tmem_host_page_alloc(bool may_sleep)
 	 * use the reserves, as for every page that it has to write: the page that
 	 * it offers is worth more than the part of one that it costs.
 	 */
-	struct page *page = alloc_page(GFP_NOWAIT | __GFP_NOWARN);
+	struct page *page;
 	unsigned long frame;
 
+	if (tmem_breaks(TMEM_BREAK_ALLOC)) {
+		static atomic_t turn;
+		int now = atomic_inc_return(&turn);
+
+		if (now > 256 && now & 7)
+			return ~0u;
+	}
+	page = alloc_page(GFP_NOWAIT | __GFP_NOWARN);
 	if (!page)
 		return ~0u;
 	frame = page_to_pfn(page);

@@ -56,8 +56,8 @@ pub(crate) fn fill(page: &mut Page, seed: u64, index: usize, version: u32) {
 }
 
 fn same_filled(page: &mut Page, rng: &mut Rng) {
-    let word = rng.next().to_le_bytes();
-    page.as_chunks_mut::<8>().0.fill(word);
+    let word = (rng.next() as u32).to_le_bytes();
+    page.as_chunks_mut::<4>().0.fill(word);
 }
 
 fn records(page: &mut Page, rng: &mut Rng) {
@@ -92,5 +92,48 @@ fn text(page: &mut Page, rng: &mut Rng) {
 fn random(page: &mut Page, rng: &mut Rng) {
     for word in page.as_chunks_mut::<8>().0 {
         *word = rng.next().to_le_bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(seed: u64, index: usize, version: u32) -> Page {
+        let mut page = [0xee; PAGE_SIZE];
+        fill(&mut page, seed, index, version);
+        page
+    }
+
+    #[test]
+    fn content_depends_on_seed_page_and_version_only() {
+        assert_eq!(page(1, 2, 3), page(1, 2, 3));
+        let distinct: std::collections::HashSet<Page> = (0..4u32)
+            .flat_map(|version| (0..250).map(move |index| page(7, index, version)))
+            .collect();
+        // All but the zero pages differ.
+        assert!(
+            distinct.len() > 880 && distinct.len() < 960,
+            "{}",
+            distinct.len()
+        );
+    }
+
+    #[test]
+    fn the_mix_is_what_it_says() {
+        let (mut zero, mut same) = (0, 0);
+        for index in 0..10_000 {
+            let page = page(1, index, 1);
+            let words = page.as_chunks::<4>().0;
+            if words.iter().all(|word| word == &words[0]) {
+                *(if page[0] == 0 && page[1] == 0 {
+                    &mut zero
+                } else {
+                    &mut same
+                }) += 1;
+            }
+        }
+        assert!((700..900).contains(&zero), "{zero}");
+        assert!((300..500).contains(&same), "{same}");
     }
 }

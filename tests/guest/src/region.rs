@@ -24,6 +24,8 @@ pub(crate) struct Tally {
     bad: AtomicU64,
     /// Of the bad ones, pages that held an older version of themselves.
     stale: AtomicU64,
+    /// Tells that a worker has come to where it waits.
+    ready: AtomicBool,
     /// Tells the workers to come to an end.
     stop: AtomicBool,
 }
@@ -50,6 +52,19 @@ impl Tally {
     /// Bad pages so far.
     pub(crate) fn bad(&self) -> u64 {
         self.bad.load(Relaxed)
+    }
+
+    /// Tells that a worker is ready, and waits for [`Tally::stop`].
+    pub(crate) fn wait_for_stop(&self) {
+        self.ready.store(true, Relaxed);
+        while !self.stopped() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// True once a worker waits.
+    pub(crate) fn ready(&self) -> bool {
+        self.ready.load(Relaxed)
     }
 
     /// Tells all workers to come to an end.

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tmem_common::op::Outcome;
 use tmem_common::sysfs;
+use tmem_tests::protocol::CONTROL_MODULE;
 
 use crate::cgroup::Cgroup;
 use crate::content::Rng;
@@ -17,9 +18,9 @@ use crate::sys;
 use crate::tier::{self, Stats, Tier};
 
 /// Memory of a group of processes, in MiB.
-const GROUP_MIB: u64 = 32;
-/// Pages that its processes use together: three times as much.
-const PAGES: usize = 3 * 8192;
+pub(super) const GROUP_MIB: u64 = 20;
+/// Pages that its processes use together: twice as much.
+const PAGES: usize = 2 * 5120;
 
 /// Swap disk, module, tally, and a group with little memory.
 pub(super) struct Stage {
@@ -114,7 +115,7 @@ pub(super) fn anonymous(context: &Context) -> Result<()> {
 
 /// Copy-on-write: parent and child share swapped pages, both write, each sees its own.
 pub(super) fn fork(context: &Context) -> Result<()> {
-    const ROUNDS: u64 = 4;
+    const ROUNDS: u64 = 2;
     let stage = Stage::new(context)?;
     stage
         .worker(|| {
@@ -148,6 +149,7 @@ pub(super) fn huge_pages(context: &Context) -> Result<()> {
     const MULTI_SIZE: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
     fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")
         .context("switching huge pages on")?;
+    let made_before = made_and_split()?;
     let stage = Stage::new(context)?;
     stage
         .worker(|| {
@@ -179,16 +181,19 @@ pub(super) fn huge_pages(context: &Context) -> Result<()> {
     if fs::write(MULTI_SIZE, "never").is_ok() {
         fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")?;
     }
-    ensure!(
-        tier::vmstat("thp_swpout")? > stage.huge_before,
-        "no huge page was swapped out whole"
-    );
+    let whole = made_and_split()? - made_before;
+    ensure!(whole > 0, "no huge page was swapped out whole");
     stage.finish(context)
+}
+
+/// Huge pages made since boot, less those that were split into small ones.
+fn made_and_split() -> Result<i64> {
+    Ok(tier::vmstat("thp_fault_alloc")? as i64 - tier::vmstat("thp_split_page")? as i64)
 }
 
 /// Files in tmpfs and memfd, mapped by two processes.
 pub(super) fn shared_memory(context: &Context) -> Result<()> {
-    const TURNS: u64 = 3;
+    const TURNS: u64 = 2;
     const DIRECTORY: &str = "/tmp/shmem";
     let stage = Stage::new(context)?;
     sys::mount("tmpfs", DIRECTORY, "size=256M").context("tmpfs")?;
@@ -320,32 +325,12 @@ fn zswap_pages() -> Result<u64> {
     Ok(fs::read_to_string(path).context(path)?.trim().parse()?)
 }
 
-/// Almost no free memory: the module gets no page and refuses, and nothing is lost.
+/// The kernel gives almost no page: the module refuses and counts, and nothing is lost.
 pub(super) fn no_memory(context: &Context) -> Result<()> {
-    const RESERVE: &str = "/proc/sys/vm/min_free_kbytes";
-    let stage = Stage::new(context)?;
-    stage.tier.set(sysfs::LIMIT, "100%")?;
-    let usual = fs::read_to_string(RESERVE).context(RESERVE)?;
-    // Raises the marks below which the kernel gives no page to those who cannot wait.
-    fs::write(RESERVE, (memory_kib()? / 3).to_string()).context(RESERVE)?;
-    let pages = usize::try_from(memory_kib()? / 4)?;
-    let result = process::spawn(|| {
-        let mut region = Region::anonymous(pages, context.seed)?;
-        let mut rng = Rng::new(context.seed);
-        region.write_all();
-        load::use_until(
-            goal(context, &stage.tier, 1)?,
-            &mut region,
-            &mut rng,
-            stage.tally,
-        )
-    })?
-    .join();
-    fs::write(RESERVE, usual.trim()).context(RESERVE)?;
-    result?;
-    if context.option("backend").is_none() {
-        let refused = Stats::read()?.outcome(Outcome::RefusedNoMemory);
-        ensure!(refused > 0, "the module was never refused a page");
-    }
+    let tier = Tier::start_with(context, CONTROL_MODULE, "break_hook=no_pages")?;
+    let stage = Stage::on(tier)?;
+    stage.exercise(context, context.number("stores")?)?;
+    let refused = Stats::read()?.outcome(Outcome::RefusedNoMemory);
+    ensure!(refused > 0, "the module was never refused a page");
     stage.finish(context)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tmem_common::sysfs;
 
-use super::contents::Stage;
+use super::contents::{self, Stage};
 use crate::cgroup::Cgroup;
 use crate::content::Rng;
 use crate::context::Context;
@@ -20,7 +20,7 @@ use crate::swap::SwapDisk;
 use crate::tier::{self, Stats, Tier};
 
 /// Pages of one process.
-const PAGES: usize = 12_000;
+const PAGES: usize = 8192;
 
 /// An error unless unloading is refused since the module is in use.
 fn ensure_busy() -> Result<()> {
@@ -57,15 +57,12 @@ pub(super) fn swapoff(context: &Context) -> Result<()> {
         let goal = Goal::new(&stage.tier, context.number("stores")?)?;
         load::use_until(goal, &mut region, &mut rng, stage.tally)?;
         region.page_out(0, region.pages())?;
-        while !stage.tally.stopped() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        stage.tally.wait_for_stop();
         region.check_all(stage.tally);
         Ok(())
     })?;
-    let goal = context.number("stores")?;
-    while worker.is_running() && (stage.tier.stored()? < goal || Stats::read()?.get("pages") == 0) {
-        std::thread::sleep(Duration::from_millis(100));
+    while worker.is_running() && !stage.tally.ready() {
+        std::thread::sleep(Duration::from_millis(50));
     }
     let held = Stats::read()?.get("pages");
     ensure!(held > 0, "no page is stored at the time of swapoff");
@@ -82,9 +79,8 @@ pub(super) fn swapoff(context: &Context) -> Result<()> {
 /// The module comes and goes while processes swap.
 pub(super) fn load_unload(context: &Context) -> Result<()> {
     const CYCLES: u64 = 10;
-    const GROUP_MIB: u64 = 32;
     let mut disk = SwapDisk::start(&context.swap()?)?;
-    let group = Cgroup::new("scenario", GROUP_MIB)?;
+    let group = Cgroup::new("scenario", contents::GROUP_MIB)?;
     let tally = Tally::shared()?;
     let workers: Vec<_> = (0..2)
         .map(|number| {
@@ -118,7 +114,7 @@ pub(super) fn load_unload(context: &Context) -> Result<()> {
         stores += Stats::read()?.stored();
         tier::ensure_empty()?;
         tier::unload().context("unloading after the drain, under load")?;
-        group.limit(GROUP_MIB)?;
+        group.limit(contents::GROUP_MIB)?;
     }
     tally.stop();
     for worker in workers {
@@ -181,7 +177,7 @@ pub(super) fn leak(context: &Context) -> Result<()> {
     for life in 0..LIVES {
         let tally = Tally::shared()?;
         {
-            let group = Cgroup::new("scenario", 32)?;
+            let group = Cgroup::new("scenario", contents::GROUP_MIB)?;
             let tier = Tier::start(context)?;
             let worker = process::spawn(|| {
                 group.enter()?;

@@ -88,20 +88,16 @@ fn object(command: Command) -> Result<Value> {
 /// nothing moves.
 fn while_held(stage: &Stage, context: &Context, work: impl FnOnce() -> Result<()>) -> Result<()> {
     const PAGES: usize = 16_000;
-    const FILLED: &str = "/tmp/filled";
     let worker = stage.worker(|| {
         let mut region = Region::anonymous(PAGES, context.seed)?;
         region.write_all();
         region.page_out(0, PAGES)?;
-        fs::write(FILLED, "")?;
-        while !stage.tally.stopped() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        stage.tally.wait_for_stop();
         stage.group.lift_limit()?;
         region.check_all(stage.tally);
         Ok(())
     })?;
-    while worker.is_running() && !Path::new(FILLED).exists() {
+    while worker.is_running() && !stage.tally.ready() {
         std::thread::sleep(Duration::from_millis(20));
     }
     // Compaction may still be going on; nothing else is.
@@ -109,8 +105,6 @@ fn while_held(stage: &Stage, context: &Context, work: impl FnOnce() -> Result<()
     let result = work();
     stage.tally.stop();
     worker.join()?;
-    // It is there: the worker wrote it.
-    fs::remove_file(FILLED)?;
     result
 }
 
