@@ -205,12 +205,17 @@ const fn ibt(name: &'static str, quick: &'static str, soak: &'static str) -> Sce
 pub const SCENARIOS: &[Scenario] = &[
     swap("swap_rmmod_idle", "", ""),
     swap("swap_sysfs", "", ""),
-    swap("swap_anon", "stores=50000", "stores=2000000"),
+    swap("swap_anon", "stores=40000", "stores=2000000"),
     swap("swap_fork", "stores=20000", "stores=500000"),
     swap("swap_thp", "stores=20000", "stores=500000"),
     swap("swap_shmem", "stores=20000", "stores=500000"),
     swap("swap_parallel", "stores=40000", "stores=1000000"),
-    swap("swap_pressure", "stores=40000", "stores=1000000"),
+    // A small machine, so that all of its memory is soon used.
+    Scenario {
+        memory_mib: 256,
+        swap_mib: 512,
+        ..swap("swap_pressure", "stores=40000", "stores=1000000")
+    },
     swap("swap_zswap_behind", "stores=10000", "stores=200000"),
     swap("swap_swapoff", "stores=10000", "stores=200000"),
     swap("swap_load_unload", "stores=10000", "stores=100000"),
@@ -218,7 +223,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("swap_no_memory", "stores=5000", "stores=100000"),
     swap("swap_ftrace_off", "stores=1000", ""),
     swap("swap_livepatch_conflict", "stores=1000", ""),
-    swap("swap_function_tracer", "stores=3000", "stores=50000"),
+    swap("swap_function_tracer", "stores=1500", "stores=50000"),
     swap("swap_tracepoints", "stores=3000", "stores=50000"),
     swap("swap_leak", "stores=10000", "stores=200000"),
     Scenario {

@@ -38,12 +38,6 @@ u8 *tmem_host_page_base(void)
 
 u32 tmem_host_page_alloc(bool may_sleep)
 {
-	/*
-	 * No direct reclaim, whether sleeping is allowed or not: it would come
-	 * back here as a put while this task holds a scratch. Reclaim itself may
-	 * use the reserves, as for every page that it has to write: the page that
-	 * it offers is worth more than the part of one that it costs.
-	 */
 	struct page *page;
 	unsigned long frame;
 
@@ -54,6 +48,12 @@ u32 tmem_host_page_alloc(bool may_sleep)
 		if (now > 256 && now & 7)
 			return ~0u;
 	}
+	/*
+	 * No direct reclaim, whether sleeping is allowed or not: it would come
+	 * back here as a put while this task holds a scratch. Reclaim itself may
+	 * use the reserves, as for every page that it has to write: the page that
+	 * it offers is worth more than the part of one that it costs.
+	 */
 	page = alloc_page(GFP_NOWAIT | __GFP_NOWARN);
 	if (!page)
 		return ~0u;

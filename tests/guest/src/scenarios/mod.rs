@@ -10,7 +10,10 @@ mod seen;
 mod sysfs;
 mod tool;
 
+use std::time::Instant;
+
 use anyhow::{Context as _, Result, bail};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::process;
@@ -56,7 +59,10 @@ pub(crate) fn run(name: &str, context: &Context) -> Result<()> {
         .find(|(known, _)| *known == name)
         .with_context(|| format!("no {name}"))?;
     let context = context.of(name)?;
-    process::spawn(|| scenario(&context))?.join()
+    let start = Instant::now();
+    let result = process::spawn(|| scenario(&context))?.join();
+    context.data(json!({ "seconds": start.elapsed().as_secs_f64() }));
+    result
 }
 
 /// Runs what is meant for people: `demo`, `top` or `shell`.
