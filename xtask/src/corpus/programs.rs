@@ -439,7 +439,7 @@ fn fill_redis(dir: &Path) -> Result<()> {
             let mixed = i.wrapping_mul(2_654_435_761);
             writeln!(
                 commands,
-                "SET user:{i} {{\"id\":{i},\"name\":\"user-{i}\",\"mail\":\"user{}@example.org\",\"score\":{},\"roles\":[\"reader\",\"writer\"]}}\r",
+                "SET user:{i} '{{\"id\":{i},\"name\":\"user-{i}\",\"mail\":\"user{}@example.org\",\"score\":{},\"roles\":[\"reader\",\"writer\"]}}'\r",
                 mixed % 9973,
                 mixed
             )?;
