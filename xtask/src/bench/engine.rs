@@ -4,10 +4,12 @@
 //!
 //! Costs are thread CPU time on one pinned core. Engine and codec take turns chunk by
 //! chunk, half the pages apart, so that both see the same disturbances and neither
-//! finds its pages in the caches because the other just had them; the codec writes to
-//! and reads from memory of its own as the engine does. One round over all pages
-//! gives one ratio; medians of the rounds are reported.
+//! finds its pages in the caches because the other just had them. Both read each page
+//! from its own place and give it back in its own place, keep the compressed bytes in
+//! memory of their own, and have that in large pages as a kernel has. One round over
+//! all pages gives one ratio; medians of the rounds are reported.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -16,13 +18,14 @@ use anyhow::{Context, Result, ensure};
 use lz4_flex::block::{
     CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
 };
+use rustix::mm::{Advice, madvise};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use tmem_common::PAGE_SIZE;
 use tmem_common::op::Outcome;
 use tmem_common::stats::Stats;
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
-use tmem_kmod::{Page, PoolSpec};
+use tmem_kmod::{Host, Page, PoolSpec};
 
 use super::zram::Zram;
 use super::{Bound, Report, Row, median, spread};
@@ -35,6 +38,10 @@ const LARGE: usize = 400 << 20;
 const SMALL: usize = 16 << 20;
 /// Rounds that count; one more comes before, in which memory is touched first.
 const ROUNDS: usize = 11;
+/// Address space of an engine's pages, bytes.
+const ARENA: usize = 4 << 30;
+/// A large page, bytes.
+const LARGE_PAGE: usize = 2 << 20;
 /// Pages between two looks at the clock.
 const CHUNK: usize = 512;
 /// Percent of the pages that are flushed at random.
@@ -107,6 +114,25 @@ fn megabytes(pages: usize) -> usize {
     (pages * PAGE_SIZE) >> 20
 }
 
+/// Asks for large pages: the direct map, through which a kernel sees its pages, has
+/// them. Where they are not to be had, small ones do.
+fn large_pages(start: *mut u8, bytes: usize) {
+    let skip = start.align_offset(LARGE_PAGE).min(bytes);
+    let whole = (bytes - skip) / LARGE_PAGE * LARGE_PAGE;
+    // SAFETY: the range is mapped, and the advice changes nothing about its contents.
+    let advised = unsafe { madvise(start.add(skip).cast(), whole, Advice::LinuxHugepage) };
+    if let Err(error) = advised {
+        say(format!("no large pages: {error}"));
+    }
+}
+
+/// So many zeroed bytes or pages, in large pages.
+fn zeroed<T: Copy>(zero: T, count: usize) -> Vec<T> {
+    let mut memory = vec![zero; count];
+    large_pages(memory.as_mut_ptr().cast(), count * size_of::<T>());
+    memory
+}
+
 /// At most so many pages, evenly from each class, the classes mixed.
 fn take(classes: &[Class], count: usize) -> Vec<&Page> {
     let all: usize = classes.iter().map(|class| class.pages.len()).sum();
@@ -161,11 +187,12 @@ struct Tier {
 impl Tier {
     fn new() -> Result<Self> {
         let options = Options {
-            arena_bytes: 4 << 30,
+            arena_bytes: ARENA as u64,
             limit_bytes: 2 << 30,
             ..Options::default()
         };
         let engine = EmbeddedEngine::new(&options).context("making an engine")?;
+        large_pages(engine.host().page_base(), ARENA);
         let spec = PoolSpec {
             uuid: *b"xtask bench pool",
             flags: tmem_kmod::POOL_PERSISTENT,
@@ -190,41 +217,62 @@ impl Tier {
     }
 }
 
-/// The codec by itself, with packed memory of its own for what it makes.
+/// The codec by itself, and memory of its own that it keeps its bytes in: like a
+/// store's slots they lie in one row a size class, as wide as the class, so that it
+/// writes to and reads from as many places at once as the engine does. It has no
+/// index, no locks, and never gives anything back.
 struct Bare {
     table: CompressTable,
-    packed: Vec<u8>,
-    /// Where in `packed` each page's bytes are.
-    places: Vec<(usize, usize)>,
-    end: usize,
+    out: [u8; MOST],
+    rows: Vec<Vec<u8>>,
+    /// Next free byte of each row.
+    ends: [usize; ROWS],
+    /// Row, start and length of each page's bytes.
+    places: Vec<(u16, u16, usize)>,
 }
 
 const MOST: usize = get_maximum_output_size(PAGE_SIZE);
+/// Width of a size class, bytes.
+const STEP: usize = 64;
+const ROWS: usize = MOST.div_ceil(STEP) + 1;
 
 impl Bare {
-    fn new(pages: usize) -> Self {
-        Self {
+    /// With room for these pages.
+    fn new(pages: &[Page]) -> Self {
+        let mut bare = Self {
             table: CompressTable::small(),
-            packed: vec![0; pages * MOST],
-            places: vec![(0, 0); pages],
-            end: 0,
+            out: [0; MOST],
+            rows: Vec::new(),
+            ends: [0; ROWS],
+            places: vec![(0, 0, 0); pages.len()],
+        };
+        let mut sizes = [0; ROWS];
+        for page in pages {
+            let row = bare.compress(page).div_ceil(STEP);
+            sizes[row] += row * STEP;
         }
+        bare.rows = sizes.iter().map(|size| zeroed(0, *size)).collect();
+        bare
+    }
+
+    fn compress(&mut self, page: &Page) -> usize {
+        // Cannot fail: there is room for the worst page.
+        compress_into_with_table(page, &mut self.out, &mut self.table).unwrap_or(0)
     }
 
     fn put(&mut self, number: usize, page: &Page) {
-        let out = &mut self.packed[self.end..self.end + MOST];
-        // Cannot fail: there is room for the worst page.
-        let length = compress_into_with_table(page, out, &mut self.table).unwrap_or(0);
-        self.places[number] = (self.end, length);
-        self.end += length;
+        let length = self.compress(page);
+        let row = length.div_ceil(STEP);
+        let start = self.ends[row];
+        self.rows[row][start..start + length].copy_from_slice(&self.out[..length]);
+        self.places[number] = (row as u16, length as u16, start);
+        self.ends[row] += row * STEP;
     }
 
     fn get(&self, number: usize, page: &mut Page) -> bool {
-        let (start, length) = self.places[number];
-        matches!(
-            decompress_into(&self.packed[start..start + length], page),
-            Ok(PAGE_SIZE)
-        )
+        let (row, length, start) = self.places[number];
+        let bytes = &self.rows[usize::from(row)][start..start + usize::from(length)];
+        matches!(decompress_into(bytes, page), Ok(PAGE_SIZE))
     }
 }
 
@@ -269,8 +317,14 @@ fn costs(tier: &Tier, classes: &[Class]) -> Result<Vec<Row>> {
     let mut flushes = Vec::new();
     let mut bares: Vec<Bare> = classes
         .iter()
-        .map(|class| Bare::new(class.pages.len()))
+        .map(|class| Bare::new(&class.pages))
         .collect();
+    let most = classes
+        .iter()
+        .map(|class| class.pages.len())
+        .max()
+        .unwrap_or(0);
+    let targets = RefCell::new(zeroed([0; PAGE_SIZE], most));
     let mut wrong = 0_usize;
     for round in 0..=ROUNDS {
         let mut sums: BTreeMap<&str, Times> = BTreeMap::new();
@@ -282,7 +336,7 @@ fn costs(tier: &Tier, classes: &[Class]) -> Result<Vec<Row>> {
             shuffle(&mut at_random, round as u64);
 
             // The codec starts half way, so what it packs lies in its own order.
-            bare.end = 0;
+            bare.ends = [0; ROWS];
             let put = turns(
                 &in_order,
                 |chunk| {
@@ -295,22 +349,22 @@ fn costs(tier: &Tier, classes: &[Class]) -> Result<Vec<Row>> {
             );
             let mut measured = vec![("put", put)];
             for (name, order) in [("get in order", &in_order), ("get at random", &at_random)] {
-                let (mut ours, mut theirs) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
                 let mut bad = 0_usize;
                 let get = turns(
                     order,
                     |chunk| {
+                        let targets = &mut targets.borrow_mut()[..];
                         for &i in chunk {
-                            let report = engine.get(*pool, object, i as u64, &mut ours);
+                            let report = engine.get(*pool, object, i as u64, &mut targets[i]);
                             wrong += usize::from(report.outcome != Outcome::Hit);
-                            black_box(&ours);
                         }
                     },
                     |chunk| {
-                        for &i in chunk {
-                            bad += usize::from(!bare.get(i, &mut theirs));
-                            black_box(&theirs);
-                        }
+                        let targets = &mut targets.borrow_mut()[..];
+                        bad += chunk
+                            .iter()
+                            .filter(|&&i| !bare.get(i, &mut targets[i]))
+                            .count();
                     },
                 );
                 wrong += bad;
@@ -481,9 +535,9 @@ fn zram_rows(zram: &mut Zram, set: &[&Page]) -> Result<Vec<Row>> {
     let full = zram.density()?;
     let mut wrong = 0;
     let read = timed(|| {
-        for i in 0..set.len() {
+        for (i, expected) in set.iter().enumerate() {
             match zram.read(i) {
-                Ok(page) => wrong += usize::from(page[..8] != set[i][..8]),
+                Ok(page) => wrong += usize::from(page[..8] != expected[..8]),
                 Err(error) => failed = Some(error),
             }
         }
