@@ -119,6 +119,9 @@ fn megabytes(pages: usize) -> usize {
 fn large_pages(start: *mut u8, bytes: usize) {
     let skip = start.align_offset(LARGE_PAGE).min(bytes);
     let whole = (bytes - skip) / LARGE_PAGE * LARGE_PAGE;
+    if whole == 0 {
+        return;
+    }
     // SAFETY: the range is mapped, and the advice changes nothing about its contents.
     let advised = unsafe { madvise(start.add(skip).cast(), whole, Advice::LinuxHugepage) };
     if let Err(error) = advised {
