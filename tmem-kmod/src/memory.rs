@@ -113,7 +113,7 @@ pub(crate) struct Frames {
 impl Frames {
     /// A span, its descriptor's two pages and an entry's two pages may be in
     /// hand while as many are being given back.
-    pub(crate) const CAPACITY: usize = 40;
+    pub(crate) const CAPACITY: usize = 44;
 
     pub(crate) const fn new() -> Self {
         Frames {

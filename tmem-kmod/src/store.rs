@@ -1,7 +1,7 @@
 //! The page store: compressed pages in slots of size classes, made so that whole
 //! pages of memory go back to the host.
 //!
-//! A span is a group of 1 to 8 pages, not contiguous, cut into slots of one size;
+//! A span is a group of 1 to 12 pages, not contiguous, cut into slots of one size;
 //! a slot may straddle two of its pages. Each slot begins with one word: in a used
 //! slot the id of the entry that it belongs to (so that compaction finds whom to
 //! tell), in a free one the next free slot. A span exists while it has a used slot.
@@ -16,7 +16,7 @@ use crate::memory::{Frames, Memory};
 use crate::slab::{Need, Record, Slab, Word};
 
 /// Pages of a span at the most.
-pub(crate) const SPAN_PAGES: usize = 8;
+pub(crate) const SPAN_PAGES: usize = 12;
 /// Bytes of a slot before its data.
 const SLOT_HEADER: usize = 4;
 /// Slots of a span at the most.
@@ -25,11 +25,9 @@ const SLOT_BITS: u32 = SPAN_SLOTS.ilog2();
 /// Bytes of data that a slot holds at the most; larger pages are kept raw.
 pub(crate) const MAX_DATA: usize = 3968 - SLOT_HEADER;
 
-/// Slot sizes are multiples of `FINE` up to `FINE_END`, then of `COARSE`.
-const FINE: usize = 32;
-const FINE_END: usize = 1024;
-const COARSE: usize = 32;
-const CLASSES: usize = class_of_size(MAX_DATA + SLOT_HEADER) + 1;
+/// Slot sizes are the multiples of this many bytes.
+const STEP: usize = 32;
+const CLASSES: usize = (MAX_DATA + SLOT_HEADER).div_ceil(STEP);
 const CLASS_WORDS: usize = CLASSES.div_ceil(64);
 
 /// Spans are listed by how full they are, so that slots are taken from the
@@ -39,58 +37,68 @@ const FULLNESS: usize = 4;
 /// The mark of a free slot in its first word.
 const FREE: u32 = 1 << 31;
 
-/// How one size class is laid out.
-#[derive(Clone, Copy)]
-struct Class {
-    size: u16,
-    slots: u16,
-    pages: u8,
+/// The class of slots that hold so many bytes of data.
+#[inline(always)]
+const fn class_of(len: usize) -> usize {
+    (len + SLOT_HEADER).div_ceil(STEP) - 1
 }
 
-const fn class_of_size(size: usize) -> usize {
-    if size <= FINE_END {
-        size.div_ceil(FINE) - 1
-    } else {
-        FINE_END / FINE - 1 + (size - FINE_END).div_ceil(COARSE)
-    }
+/// Bytes of a class's slots.
+#[inline(always)]
+const fn size_of_class(class: usize) -> usize {
+    (class + 1) * STEP
 }
 
-/// The classes; each span is as small as it can be with 1 % or less of it unused
-/// behind the last slot, else the least wasteful.
-const LAYOUT: [Class; CLASSES] = {
-    let mut layout = [Class {
-        size: 0,
-        slots: 0,
-        pages: 0,
-    }; CLASSES];
-    let mut i = 0;
-    while i < CLASSES {
-        let size = if i < FINE_END / FINE {
-            (i + 1) * FINE
-        } else {
-            FINE_END + (i + 1 - FINE_END / FINE) * COARSE
-        };
-        let mut best = 1;
-        let mut pages = 1;
-        while pages <= SPAN_PAGES && pages * PAGE / size <= SPAN_SLOTS {
-            // Compares wasted shares: waste / bytes of the span.
-            if (pages * PAGE % size) * best < (best * PAGE % size) * pages {
-                best = pages;
-            }
-            if (best * PAGE % size) * 100 <= best * PAGE {
-                break;
-            }
-            pages += 1;
+/// Pages of a class's spans in a store of [`Scale::span_pages`] `most`: as few as leave
+/// 1 % or less unused behind the last slot, else those that waste least.
+const fn span_pages(class: usize, most: usize) -> usize {
+    let size = size_of_class(class);
+    let mut best = 1;
+    let mut pages = 1;
+    while pages <= most && pages * PAGE / size <= SPAN_SLOTS {
+        // Compares wasted shares: waste / bytes of the span.
+        if (pages * PAGE % size) * best < (best * PAGE % size) * pages {
+            best = pages;
         }
-        layout[i] = Class {
-            size: size as u16,
-            slots: (best * PAGE / size) as u16,
-            pages: best as u8,
-        };
-        i += 1;
+        if (best * PAGE % size) * 100 <= best * PAGE {
+            break;
+        }
+        pages += 1;
     }
-    layout
-};
+    best
+}
+
+/// What depends on how much the store holds: the less, the more a half-empty span
+/// weighs against a few bytes lost in each slot.
+struct Scale {
+    /// Up to so many bytes of spans.
+    below: u64,
+    /// A page may take a slot larger by this share (as a shift) rather than a new span.
+    slack_shift: u32,
+    /// Pages of each class's spans.
+    pages: [u8; CLASSES],
+}
+
+const fn scale(below: u64, slack_shift: u32, most: usize) -> Scale {
+    let mut pages = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        pages[class] = span_pages(class, most) as u8;
+        class += 1;
+    }
+    Scale {
+        below,
+        slack_shift,
+        pages,
+    }
+}
+
+static SCALES: [Scale; 4] = [
+    scale(8 << 20, 3, 8),
+    scale(32 << 20, 4, 8),
+    scale(128 << 20, 6, SPAN_PAGES),
+    scale(u64::MAX, 13, SPAN_PAGES),
+];
 
 /// Where a page's data is: (span id << 8 | slot).
 pub(crate) type Place = u32;
@@ -102,6 +110,8 @@ pub(crate) struct Span {
     next: Word,
     prev: Word,
     class: Word,
+    pages: Word,
+    slots: Word,
     /// Not listed: compaction is emptying it.
     isolated: Word,
     used: Word,
@@ -135,6 +145,8 @@ pub(crate) struct Store {
     slot_bytes: u64,
     /// Where the search for a class to compact goes on.
     cursor: usize,
+    /// Slots to be freed before compaction is asked for again, after it found nothing to do.
+    calm: u32,
 }
 
 /// A used slot of a span that is being emptied.
@@ -152,8 +164,8 @@ fn pieces<H: Host>(
     len: usize,
 ) -> (*mut u8, usize, *mut u8) {
     let span = spans.at(memory, place >> SLOT_BITS);
-    let class = LAYOUT[span.class.get() as usize % CLASSES];
-    let start = (place as usize % SPAN_SLOTS) * class.size as usize + SLOT_HEADER;
+    let size = size_of_class(span.class.get() as usize);
+    let start = (place as usize % SPAN_SLOTS) * size + SLOT_HEADER;
     let (page, offset) = (start / PAGE, start % PAGE);
     let first = memory
         .page(span.frames[page % SPAN_PAGES].get())
@@ -241,12 +253,12 @@ pub(crate) unsafe fn copy<H: Host>(
 /// Bytes of the slot at `place`, with header and rounding.
 pub(crate) fn slot_size<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place) -> u32 {
     let span = spans.at(memory, place >> SLOT_BITS);
-    u32::from(LAYOUT[span.class.get() as usize % CLASSES].size)
+    size_of_class(span.class.get() as usize) as u32
 }
 
 /// The first word of a slot.
-fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, class: usize, slot: u32) -> &'a Word {
-    let start = slot as usize * LAYOUT[class].size as usize;
+fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, slot: u32) -> &'a Word {
+    let start = slot as usize * size_of_class(span.class.get() as usize);
     let page = memory.page(span.frames[start / PAGE % SPAN_PAGES].get());
     // SAFETY: slot sizes are multiples of 4 that divide no word across pages, and the slot is in the span.
     unsafe { &*page.add(start % PAGE).cast::<Word>() }
@@ -283,7 +295,7 @@ impl Store {
         tight: bool,
         hand: &mut Frames,
     ) -> Result<Place, Need> {
-        let class = class_of_size(len + SLOT_HEADER);
+        let class = class_of(len);
         let reach = if tight {
             class / 4 + 1
         } else {
@@ -292,7 +304,7 @@ impl Store {
         if let Some(place) = self.alloc_listed(memory, spans, class, reach, entry) {
             return Ok(place);
         }
-        let pages = LAYOUT[class].pages as usize;
+        let (class, pages) = self.shape(class);
         if hand.len() < pages {
             return Err(Need(pages));
         }
@@ -307,16 +319,58 @@ impl Store {
         for word in &span.frames[..pages] {
             word.set(hand.pop().unwrap_or_default());
         }
+        let slots = (pages * PAGE / size_of_class(class)) as u32;
         span.class.set(class as u32);
+        span.pages.set(pages as u32);
+        span.slots.set(slots);
         span.isolated.set(0);
         span.used.set(0);
         span.free.set(0);
         span.fresh.set(0);
         self.pages += pages as u64;
         self.span_bytes += (pages * PAGE) as u64;
-        self.slots[class] += u32::from(LAYOUT[class].slots);
+        self.slots[class] += slots;
         self.list(memory, spans, id, span, 0);
         Ok(self.take(memory, spans, id, entry))
+    }
+
+    fn scale(&self) -> &'static Scale {
+        let fits = |scale: &&Scale| self.span_bytes < scale.below;
+        SCALES
+            .iter()
+            .find(fits)
+            .unwrap_or(&SCALES[SCALES.len() - 1])
+    }
+
+    /// How many larger classes may lend a slot before a new span is opened.
+    fn reach(&self, class: usize) -> usize {
+        (size_of_class(class) >> self.scale().slack_shift) / STEP
+    }
+
+    /// How many larger classes may take a page that leaves its span: where the store is
+    /// scattered any hole is better filled than kept.
+    fn reach_of_moves(&self, class: usize) -> usize {
+        if self.is_scattered() {
+            class / 3 + 1
+        } else {
+            self.reach(class)
+        }
+    }
+
+    /// Class and pages of a new span for a page of that class: of the classes within
+    /// reach the one whose slots cost least memory, the largest if several do, so
+    /// that a small store opens spans of few classes.
+    fn shape(&self, class: usize) -> (usize, usize) {
+        let scale = self.scale();
+        let slots = |class: usize, pages: usize| pages * PAGE / size_of_class(class);
+        let mut best = (class, usize::from(scale.pages[class]));
+        for other in class + 1..CLASSES.min(class + self.reach(class) + 1) {
+            let pages = usize::from(scale.pages[other]);
+            if pages * slots(best.0, best.1) <= best.1 * slots(other, pages) {
+                best = (other, pages);
+            }
+        }
+        best
     }
 
     /// A slot in an existing span of this class or of one of the next `reach` classes.
@@ -348,27 +402,10 @@ impl Store {
         from: Place,
         entry: u32,
     ) -> Option<Place> {
-        let class = class_of_size(len + SLOT_HEADER);
+        let class = class_of(len);
         let now = spans.at(memory, from >> SLOT_BITS).class.get() as usize;
-        let reach = self.reach(class).max(now - class);
+        let reach = now + self.reach_of_moves(now) - class;
         self.alloc_listed(memory, spans, class, reach, entry)
-    }
-
-    /// How many larger classes may lend a slot before a new span is opened: the
-    /// fewer spans there are, the more a half-empty one weighs against a few
-    /// bytes lost in a slot.
-    fn reach(&self, class: usize) -> usize {
-        const SMALL: u64 = 64 << 20;
-        const MIDDLE: u64 = 256 << 20;
-        let size = LAYOUT[class].size as usize;
-        let slack = if self.span_bytes < SMALL {
-            size / 16
-        } else if self.span_bytes < MIDDLE {
-            size / 32
-        } else {
-            0
-        };
-        slack / if size < FINE_END { FINE } else { COARSE }
     }
 
     /// Takes a free slot of a listed span.
@@ -383,13 +420,13 @@ impl Store {
             }
             free => {
                 span.free
-                    .set(slot_word(memory, span, class, free - 1).get() & !FREE);
+                    .set(slot_word(memory, span, free - 1).get() & !FREE);
                 free - 1
             }
         };
-        slot_word(memory, span, class, slot).set(entry);
+        slot_word(memory, span, slot).set(entry);
         self.used[class] += 1;
-        self.slot_bytes += u64::from(LAYOUT[class].size);
+        self.slot_bytes += size_of_class(class) as u64;
         let used = span.used.get();
         self.relist(memory, spans, id, span, used, used + 1);
         id << SLOT_BITS | slot
@@ -408,10 +445,10 @@ impl Store {
         let span = spans.at(memory, id);
         let class = span.class.get() as usize;
         let slot = place % SPAN_SLOTS as u32;
-        slot_word(memory, span, class, slot).set(FREE | span.free.get());
+        slot_word(memory, span, slot).set(FREE | span.free.get());
         span.free.set(slot + 1);
         self.used[class] -= 1;
-        self.slot_bytes -= u64::from(LAYOUT[class].size);
+        self.slot_bytes -= size_of_class(class) as u64;
         let used = span.used.get();
         if span.isolated.get() != 0 {
             span.used.set(used - 1);
@@ -422,7 +459,8 @@ impl Store {
                 self.release(memory, spans, id, span, hand);
             }
         }
-        self.class_is_sparse(class)
+        self.calm = self.calm.saturating_sub(1);
+        self.calm == 0 && (self.class_is_sparse(class) || self.is_scattered())
     }
 
     /// Gives an empty, unlisted span back.
@@ -435,13 +473,13 @@ impl Store {
         hand: &mut Frames,
     ) {
         let class = span.class.get() as usize;
-        let pages = LAYOUT[class].pages as usize;
+        let pages = span.pages.get() as usize;
         for word in &span.frames[..pages] {
             hand.push(word.get());
         }
         self.pages -= pages as u64;
         self.span_bytes -= (pages * PAGE) as u64;
-        self.slots[class] -= u32::from(LAYOUT[class].slots);
+        self.slots[class] -= span.slots.get();
         spans.free(memory, id, hand);
     }
 
@@ -454,7 +492,7 @@ impl Store {
         was: u32,
         is: u32,
     ) {
-        let slots = u32::from(LAYOUT[span.class.get() as usize].slots);
+        let slots = span.slots.get();
         span.used.set(is);
         let (from, to) = (fullness(was, slots), fullness(is, slots));
         if from != to {
@@ -512,25 +550,46 @@ impl Store {
 
     // -- compaction ---------------------------------------------------------
 
-    /// Whether moving a class's slots together would free a span and win back
-    /// more than a 32nd of the class.
+    /// Whether moving a class's slots together would free a span and win back more
+    /// than a 32nd of the class.
     fn class_is_sparse(&self, class: usize) -> bool {
         let free = self.slots[class] - self.used[class];
-        free >= u32::from(LAYOUT[class].slots) + self.slots[class] / 32
+        let span = usize::from(self.scale().pages[class]) * PAGE / size_of_class(class);
+        free as usize >= span + self.slots[class] as usize / 32
     }
 
-    /// Chooses the emptiest span of a class that is worth compacting and takes it
-    /// off the lists; ends with `finish`.
+    /// Whether more than a 16th of a small store lies in free slots.
+    fn is_scattered(&self) -> bool {
+        self.reach(CLASSES - 1) > 0 && self.span_bytes - self.slot_bytes > self.span_bytes / 16
+    }
+
+    /// Chooses a span that is worth emptying and takes it off the lists; ends with
+    /// `finish`. In order of preference: the emptiest span of a sparse class, whose
+    /// slots go to others of the class; in a small store, the emptiest span of a class
+    /// if the classes within reach have room for it.
     pub(crate) fn isolate<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans) -> Option<u32> {
-        for step in 0..CLASSES {
-            let class = (self.cursor + step) % CLASSES;
-            if !self.class_is_sparse(class) {
-                continue;
+        const CALM: u32 = 256;
+        let scattered = self.is_scattered();
+        for borrow in [false, true] {
+            if borrow && !scattered {
+                break;
             }
-            for list in 0..FULLNESS {
+            for step in 0..CLASSES {
+                let class = (self.cursor + step) % CLASSES;
+                if !borrow && !self.class_is_sparse(class) {
+                    continue;
+                }
+                let Some(list) = self.lists[class].iter().position(|id| *id != 0) else {
+                    continue;
+                };
                 let id = self.lists[class][list];
-                if id != 0 {
-                    let span = spans.at(memory, id);
+                let span = spans.at(memory, id);
+                let last = if borrow {
+                    class + self.reach_of_moves(class)
+                } else {
+                    class
+                };
+                if self.room(class, last) >= span.slots.get() {
                     self.unlist(memory, spans, id, span, list);
                     span.isolated.set(1);
                     self.cursor = class;
@@ -538,7 +597,16 @@ impl Store {
                 }
             }
         }
+        self.calm = CALM;
         None
+    }
+
+    /// Free slots of these classes.
+    fn room(&self, first: usize, last: usize) -> u32 {
+        let classes = first..CLASSES.min(last + 1);
+        classes
+            .map(|class| self.slots[class] - self.used[class])
+            .sum()
     }
 
     /// The next used slot of an isolated span, from slot `from` on.
@@ -550,9 +618,8 @@ impl Store {
         from: u32,
     ) -> Option<Occupant> {
         let span = spans.at(memory, id);
-        let class = span.class.get() as usize;
         (from..span.fresh.get()).find_map(|slot| {
-            let entry = slot_word(memory, span, class, slot).get();
+            let entry = slot_word(memory, span, slot).get();
             (entry & FREE == 0).then_some(Occupant {
                 place: id << SLOT_BITS | slot,
                 entry,
@@ -569,7 +636,7 @@ impl Store {
     ) -> bool {
         let span = spans.at(memory, occupant.place >> SLOT_BITS);
         let slot = occupant.place % SPAN_SLOTS as u32;
-        slot_word(memory, span, span.class.get() as usize, slot).get() == occupant.entry
+        slot_word(memory, span, slot).get() == occupant.entry
     }
 
     /// Ends the isolation: an empty span goes to `hand`, another one back on its
@@ -588,8 +655,7 @@ impl Store {
             self.release(memory, spans, id, span, hand);
             return true;
         }
-        let class = span.class.get() as usize;
-        if let Some(list) = fullness(used, u32::from(LAYOUT[class].slots)) {
+        if let Some(list) = fullness(used, span.slots.get()) {
             self.list(memory, spans, id, span, list);
         }
         false
