@@ -10,7 +10,7 @@ use crate::paths;
 use crate::prepare::Nightly;
 use crate::process::{cargo, run};
 
-/// A target of its own, so that the flags do not disturb the workspace's builds.
+/// Named, so that the flags below are not for build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Paths of the static programs, stripped.
@@ -26,6 +26,9 @@ pub(crate) struct Programs {
 pub(super) fn build(nightly: &Nightly) -> Result<Programs> {
     let mut command = cargo()?;
     command.args(["build", "--quiet", "--release", "--target", TARGET]);
+    // A folder of its own: no waiting for builds of the workspace.
+    let target = paths::output().join("programs");
+    command.arg("--target-dir").arg(&target);
     command.args([
         "-p",
         "tmem-user",
@@ -41,7 +44,7 @@ pub(super) fn build(nightly: &Nightly) -> Result<Programs> {
     let dir = paths::output().join("bin");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let strip = |name: &str| -> Result<PathBuf> {
-        let built = paths::target().join(TARGET).join("release").join(name);
+        let built = target.join(TARGET).join("release").join(name);
         let stripped = dir.join(name);
         run(Command::new("strip").arg("-o").arg(&stripped).arg(built))?;
         Ok(stripped)

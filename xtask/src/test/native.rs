@@ -23,7 +23,7 @@ const CRATES: &[&str] = &[
 const MIRI: &[&[&str]] = &[&["tmem-common", "--lib"], &["tmem-kmod", "--test", "miri"]];
 
 /// Workspaces of their own: other targets, other flags.
-const OUTSIDERS: &[&str] = &["tmem-ebpf", "tmem-kmod/kernel-object"];
+const OUTSIDERS: &[&str] = &["tmem-ebpf", "tmem-kmod/kernel-object", "tmem-kmod/fuzz"];
 
 const PLACE: &str = "native";
 
