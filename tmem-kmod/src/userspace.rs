@@ -61,6 +61,8 @@ struct Wakeup {
 
 /// The process as the engine's surroundings.
 pub struct UserHost {
+    allocation: NonNull<u8>,
+    /// The first whole page of the allocation.
     arena: NonNull<u8>,
     layout: Layout,
     end: Frame,
@@ -93,18 +95,23 @@ impl UserHost {
     pub fn new(options: &Options) -> UserHost {
         // Frame 0 names no page, so one more than asked for.
         let frames = (options.arena_bytes / PAGE as u64).clamp(1, u64::from(u32::MAX) - 2) + 1;
-        let bytes = frames as usize * PAGE;
+        // Aligned by ourselves: zeroed memory of this size comes untouched from the system, but the
+        // standard library writes the zeroes itself where it is asked for a large alignment.
+        let bytes = (frames as usize + 1) * PAGE;
         // Cannot fail: the alignment is a power of two and the size far below isize::MAX.
-        let layout = Layout::from_size_align(bytes, PAGE).unwrap_or(Layout::new::<Page>());
-        // SAFETY: the size is not zero. Zeroed memory of this size comes untouched from the system.
-        let arena = unsafe { alloc_zeroed(layout) };
-        let Some(arena) = NonNull::new(arena) else {
+        let layout = Layout::from_size_align(bytes, 16).unwrap_or(Layout::new::<Page>());
+        // SAFETY: the size is not zero.
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else {
             handle_alloc_error(layout)
         };
+        // SAFETY: less than a page on, and a page more was allocated than there are frames.
+        let arena = unsafe { allocation.add(allocation.align_offset(PAGE)) };
         UserHost {
+            allocation,
             arena,
             layout,
-            end: (layout.size() / PAGE) as Frame,
+            end: frames as Frame,
             free: Mutex::new(Free {
                 frames: Vec::new(),
                 fresh: 1,
@@ -163,7 +170,7 @@ impl Drop for UserHost {
             unsafe { dealloc(scratch.as_ptr().cast(), Layout::new::<Scratch>()) };
         }
         // SAFETY: allocated with this layout in new.
-        unsafe { dealloc(self.arena.as_ptr(), self.layout) };
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
     }
 }
 

@@ -45,7 +45,7 @@ const BATCH: u64 = 200;
 const EVENTS: usize = 4096;
 
 /// Codecs that the engine has without a kernel around it.
-const CODECS: [Codec; 2] = [Codec::None, Codec::Lz4];
+const CODECS: [Codec; 4] = [Codec::None, Codec::Lz4, Codec::Px64, Codec::Adaptive];
 
 /// Why the embedded engine could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -344,7 +344,7 @@ impl Machine {
     /// As the kernel does with anonymous pages: they go to swap when thrown out
     /// changed, and what swap has is dropped when they are written to.
     fn touch_anonymous(&mut self, write: bool) -> Result<(), String> {
-        let page = self.anonymous.touches.next();
+        let page = self.anonymous.touches.next_page();
         let at = page as usize;
         if !self.anonymous.memory.touch(page) {
             if let Some(victim) = self.anonymous.memory.bring(page) {
@@ -393,7 +393,7 @@ impl Machine {
     /// As the kernel does with pages of files: they are offered when thrown out
     /// (written back by then), and asked for before the file is read.
     fn touch_file(&mut self, write: bool) -> Result<(), String> {
-        let page = self.files.touches.next();
+        let page = self.files.touches.next_page();
         let at = page as usize;
         if !self.files.memory.touch(page) {
             if let Some(victim) = self.files.memory.bring(page) {

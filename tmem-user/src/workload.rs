@@ -270,7 +270,7 @@ impl Random {
     }
 
     /// The next number.
-    pub const fn next(&mut self) -> u64 {
+    pub const fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -281,11 +281,11 @@ impl Random {
     /// The next number below `end`, which is not 0.
     pub const fn below(&mut self, end: u64) -> u64 {
         // The bias is below end / 2^64.
-        ((self.next() as u128 * end as u128) >> 64) as u64
+        ((self.draw() as u128 * end as u128) >> 64) as u64
     }
 
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -320,7 +320,7 @@ impl Touches {
     }
 
     /// The next page.
-    pub fn next(&mut self) -> u32 {
+    pub fn next_page(&mut self) -> u32 {
         if let Some(scan) = &mut self.scan {
             let page = *scan;
             *scan = (page + 1) % self.pages;
@@ -380,7 +380,7 @@ impl Contents {
             let from = page as usize % pages * PAGE_SIZE;
             bytes.copy_from_slice(&self.corpus[from..from + PAGE_SIZE]);
             if version > 0 {
-                bytes[..8].copy_from_slice(&random.next().to_le_bytes());
+                bytes[..8].copy_from_slice(&random.draw().to_le_bytes());
             }
             return;
         }
@@ -398,7 +398,7 @@ impl Contents {
             Mix::Heap | Mix::Mixed => fill_heap(&mut random, bytes),
             Mix::Text => fill_text(&mut random, bytes),
             Mix::Zero => bytes.fill(0),
-            Mix::Random => fill_words(bytes, || random.next()),
+            Mix::Random => fill_words(bytes, || random.draw()),
         }
     }
 }
@@ -409,16 +409,23 @@ fn fill_words(bytes: &mut PageBytes, mut word: impl FnMut() -> u64) {
     }
 }
 
-/// Words as in a heap of small objects: gaps, pointers into one arena, lengths.
+/// A heap of small objects, six words each: a class out of eight, a pointer, two
+/// lengths, two words of nothing.
 fn fill_heap(random: &mut Random, bytes: &mut PageBytes) {
     let arena = 0x7f00_0000_0000 | (random.below(1 << 12) << 20);
+    let mut number = 0;
+    let mut word = 0;
     fill_words(bytes, || {
-        let number = random.next();
-        match number & 7 {
-            0..=2 => 0,
-            3 | 4 => arena | ((number >> 8) & 0xf_fff0),
-            5 | 6 => (number >> 8) & 0xff,
-            _ => (number >> 8) & 0xffff_ffff,
+        word = (word + 1) % 6;
+        match word {
+            1 => {
+                number = random.draw();
+                0x55d0_1234_0000 | ((number & 7) << 6)
+            }
+            2 => arena | ((number >> 8) & 0xf_fff0),
+            3 => (number >> 32) & 0x3f,
+            4 => (number >> 40) & 0x3ff,
+            _ => 0,
         }
     });
 }
@@ -428,7 +435,7 @@ fn fill_text(random: &mut Random, bytes: &mut PageBytes) {
         b"tmempagepoolkeepgetsputsswapfilelistnodehashhostlinklockcorezone";
     let mut at = 0;
     while at < PAGE_SIZE {
-        let number = random.next();
+        let number = random.draw();
         let mut word = [b' '; 13];
         let length = 4 * (1 + number as usize % 3);
         for part in 0..length / 4 {
@@ -526,8 +533,8 @@ mod tests {
             let mut one = Touches::new(&spec, 100, 0);
             let mut two = Touches::new(&spec, 100, 0);
             for _ in 0..1000 {
-                let page = one.next();
-                assert_eq!(page, two.next());
+                let page = one.next_page();
+                assert_eq!(page, two.next_page());
                 assert!(page < 100);
             }
         }
@@ -542,7 +549,7 @@ mod tests {
         let mut touches = Touches::new(&spec, 1000, 0);
         let mut counts = [0_u32; 1000];
         for _ in 0..200_000 {
-            counts[touches.next() as usize] += 1;
+            counts[touches.next_page() as usize] += 1;
         }
         let harmonic: f64 = (1..=1000).map(|rank| 1.0 / f64::from(rank)).sum();
         for rank in [1, 2, 10] {

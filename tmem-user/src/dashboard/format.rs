@@ -32,16 +32,12 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{shown:.1} %")
 }
 
-/// `whole / part` as a ratio, or `-` when nothing is held.
-pub(super) fn ratio(whole: u64, part: u64) -> String {
-    if part == 0 {
-        return "-".into();
-    }
-    let ratio = whole as f64 / part as f64;
-    if ratio < 99.95 {
-        format!("{ratio:.2}")
-    } else {
-        show_count(ratio.round() as u64)
+/// A ratio, or `-` when there is none.
+pub(super) fn ratio(ratio: Option<f64>) -> String {
+    match ratio {
+        None => "-".into(),
+        Some(ratio) if ratio < 99.95 => format!("{ratio:.2}"),
+        Some(ratio) => show_count(ratio.round() as u64),
     }
 }
 
@@ -83,8 +79,9 @@ mod tests {
         assert_eq!(percent(1, 4), "25.0 %");
         assert_eq!(percent(99_999, 100_000), "99.9 %");
         assert_eq!(percent(5, 5), "100.0 %");
-        assert_eq!(ratio(10, 4), "2.50");
-        assert_eq!(ratio(10, 0), "-");
+        assert_eq!(ratio(Some(2.5)), "2.50");
+        assert_eq!(ratio(Some(1234.0)), "1,234");
+        assert_eq!(ratio(None), "-");
     }
 
     #[test]

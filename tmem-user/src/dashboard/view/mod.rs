@@ -89,7 +89,7 @@ fn draw_header(app: &App, buffer: &mut Buffer, area: Rect) {
     let width = area.width as usize;
     let left = width.saturating_sub(state.chars().count() + 1);
     text_at(buffer, area, 1, 0, "tmem", app.theme.heading);
-    let source: String = app.source.chars().take(left.saturating_sub(7)).collect();
+    let source: String = app.source.chars().take(left.saturating_sub(8)).collect();
     text_at(buffer, area, 7, 0, &source, app.theme.label);
     let style = if app.is_frozen() {
         app.theme.warning

@@ -11,6 +11,7 @@ use super::{
 use crate::dashboard::format::{maybe_ns, percent, rate, ratio};
 use crate::dashboard::history::{page_bytes, per_second};
 use crate::histogram::Histogram;
+use crate::interval::{compression_ratio, memory_ratio};
 use crate::units::{show_bytes, show_count, show_ns};
 
 /// Rows that each section takes at the least, its title included.
@@ -100,8 +101,8 @@ fn draw_memory(app: &App, buffer: &mut Buffer, area: Rect) {
         inner,
         2,
         &[
-            ("ratio", ratio(pages, totals.data_bytes)),
-            ("effective", ratio(pages, used)),
+            ("ratio", ratio(compression_ratio(totals))),
+            ("effective", ratio(memory_ratio(totals.pages, used))),
             ("pages", show_count(totals.pages)),
             ("same", show_count(totals.same_pages)),
             ("raw", show_count(totals.raw_pages)),

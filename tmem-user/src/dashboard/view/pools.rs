@@ -6,7 +6,8 @@ use tmem_common::op::{Op, Outcome};
 
 use super::{App, bar, left, pairs, right, rows, section, table, text_at, text_ending_at};
 use crate::dashboard::format::{maybe_ns, percent, rate, ratio};
-use crate::dashboard::history::{latency_of, ops, outcome, page_bytes, refused, stored};
+use crate::dashboard::history::{latency_of, ops, outcome, refused, stored};
+use crate::interval::memory_ratio;
 use crate::source::{PoolSnapshot, Snapshot};
 use crate::units::{show_bytes, show_count};
 
@@ -75,7 +76,7 @@ fn draw_table(app: &App, latest: &Snapshot, buffer: &mut Buffer, area: Rect) {
             codec,
             show_count(pool.stats.pages),
             show_bytes(held(pool)),
-            ratio(page_bytes(&pool.stats), held(pool)),
+            ratio(memory_ratio(pool.stats.pages, held(pool))),
             format!("{filled}{rest}"),
             percent(
                 outcome(&pool.stats, Outcome::Hit),

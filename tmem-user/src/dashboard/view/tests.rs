@@ -72,7 +72,7 @@ fn the_overview_shows_every_figure_at_every_size() {
                 "17.0 MiB of 64.0 MiB  26.6 %",
                 "pages in 46.9 MiB",
                 "saved 29.9 MiB",
-                "ratio 3.12",
+                "ratio 2.81",
                 "effective 2.76",
                 "1,050",
                 "hit rate 83.3 %",
