@@ -126,7 +126,7 @@ impl Region {
     pub(crate) fn anonymous(pages: usize, seed: u64) -> Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let base = map(pages * PAGE_SIZE, flags, -1)?;
-        let region = Self::new(base, base, pages * PAGE_SIZE, pages, seed);
+        let region = Self::new(base, base, pages * PAGE_SIZE, pages, seed)?;
         region.advise(0, pages, libc::MADV_NOHUGEPAGE)?;
         Ok(region)
     }
@@ -139,7 +139,7 @@ impl Region {
         let offset = mapped.as_ptr().align_offset(HUGE);
         // SAFETY: the mapping is HUGE bytes longer than needed, and the offset below HUGE.
         let base = unsafe { mapped.add(offset) };
-        let region = Self::new(base, mapped, bytes, pages, seed);
+        let region = Self::new(base, mapped, bytes, pages, seed)?;
         region.advise(0, pages, libc::MADV_HUGEPAGE)?;
         Ok(region)
     }
@@ -148,7 +148,7 @@ impl Region {
     pub(crate) fn shared(file: &File, pages: usize, seed: u64) -> Result<Self> {
         file.set_len((pages * PAGE_SIZE) as u64)?;
         let base = map(pages * PAGE_SIZE, libc::MAP_SHARED, file.as_raw_fd())?;
-        Ok(Self::new(base, base, pages * PAGE_SIZE, pages, seed))
+        Self::new(base, base, pages * PAGE_SIZE, pages, seed)
     }
 
     fn new(
@@ -157,15 +157,32 @@ impl Region {
         mapped_bytes: usize,
         pages: usize,
         seed: u64,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let region = Self {
             base,
             mapped,
             mapped_bytes,
             seed,
             versions: vec![0; pages],
             expected: Box::new([0; PAGE_SIZE]),
+        };
+        region.lock_all_else()?;
+        Ok(region)
+    }
+
+    /// Keeps the rest of this process in memory, so that whatever goes wrong with swapped
+    /// pages shows in this region and not as a crash. To be repeated after a fork.
+    pub(crate) fn lock_all_else(&self) -> Result<()> {
+        let flags = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+        // SAFETY: neither call changes any contents; the range is this region's mapping.
+        unsafe {
+            if libc::mlockall(flags) != 0
+                || libc::munlock(self.mapped.as_ptr().cast(), self.mapped_bytes) != 0
+            {
+                return Err(Error::last_os_error());
+            }
         }
+        Ok(())
     }
 
     /// Number of pages.

@@ -127,6 +127,7 @@ pub(super) fn fork(context: &Context) -> Result<()> {
                 let goal_of_child = goal(context, &stage.tier, 2 * ROUNDS)?;
                 let child = process::spawn(|| {
                     let mut rng = Rng::new(context.seed + 1000 + round);
+                    region.lock_all_else()?;
                     // First what the parent had at the fork, then writes of its own.
                     region.check_all(stage.tally);
                     region.reseed(context.seed + 1 + round);
