@@ -7,5 +7,6 @@
 
 mod cli;
 mod control;
+mod drain;
 mod schema;
 mod support;
