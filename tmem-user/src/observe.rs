@@ -323,6 +323,7 @@ fn decode_event(bytes: &[u8]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd as _, AsRawFd as _};
+    use std::sync::Mutex;
 
     use tmem_common::histogram::{BUCKETS, bucket_of};
 
@@ -446,8 +447,28 @@ mod tests {
         assert_eq!(reading.observed.cells[0].count, 4);
     }
 
+    /// Keeps what the programs log.
+    struct Kept(Mutex<Vec<String>>);
+
+    impl Log for Kept {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            let mut kept = self.0.lock().expect("no panic before");
+            kept.push(format!("{}: {}", record.target(), record.args()));
+        }
+
+        fn flush(&self) {}
+    }
+
+    static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
     #[test]
     fn what_finds_no_room_is_counted() {
+        log::set_logger(&KEPT).expect("no other test sets it");
+        log::set_max_level(log::LevelFilter::Warn);
         let Ok(mut observer) = Observer::load(1) else {
             return;
         };
@@ -458,6 +479,8 @@ mod tests {
         let reading = observer.read().expect("maps can be read");
         assert_eq!(reading.observed.cells.len(), 256);
         assert_eq!(reading.cells_lost, 44);
+        let said = KEPT.0.lock().expect("no panic before").join("\n");
+        assert!(said.contains("tmem_ebpf: no room to count pool"), "{said}");
         // 1 MiB of events with their headers, 64 bytes each.
         for _ in 0..(1 << 20) / 64 + 10 {
             fire(&observer, "tmem_get", &[0, 1, 1, hit, 0, 5, 0]);
