@@ -105,6 +105,10 @@ fn record(ctx: &RawTracePointContext, op: Op) -> i32 {
     0
 }
 
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value the cell would be copied to the stack"
+)]
 #[inline(always)]
 fn count_cell(ctx: &RawTracePointContext, key: &CellKey, bytes: u32, latency_ns: u64) {
     let cell = match CELLS.get_ptr_mut(key) {
@@ -136,6 +140,7 @@ fn count_cell(ctx: &RawTracePointContext, key: &CellKey, bytes: u32, latency_ns:
     }
 }
 
+#[expect(clippy::needless_borrows_for_generic_args, reason = "as in count_cell")]
 #[inline(always)]
 fn count_cgroup(key: &CgroupKey, bytes: u32) {
     match CGROUPS.get_ptr_mut(key) {
