@@ -2,7 +2,7 @@
 //! the other way.
 //!
 //! The host starts a machine with
-//! - `tmem.scenario=NAME[,NAME...]`: what to run, in this order, or `tmem.run=shell|demo|top`;
+//! - `tmem.scenario=NAME[,NAME...]`: what to run, in this order, or `tmem.run=shell|demo|top|bench`;
 //! - `tmem.effort=quick|soak`: which of the scenario's two parameter sets;
 //! - `tmem.params=K=V[,K=V...]`: overrides for each of them (`seed` is always there);
 //! - `tmem.swap=/dev/NAME`: the swap disk, empty; absent when the machine has none;
@@ -37,6 +37,9 @@ pub const MISUSE_MODULE: &str = "/lib/tmem/tmem_misuse.ko";
 
 /// The command line tool.
 pub const CLI: &str = "/bin/tmem";
+
+/// The pages that the swap bench swaps.
+pub const BENCH_PAGES: &str = "/bench/pages";
 
 /// For the interactive shell.
 pub const BUSYBOX: &str = "/bin/busybox";

@@ -34,6 +34,7 @@ pub(crate) fn run(kernel: Kernel) -> Result<()> {
         swap_mib: DEMO.swap_mib,
         cpus: DEMO.cpus,
         wanted: DEMO.modules.to_vec(),
+        extra: Vec::new(),
         arguments: String::new(),
         timeouts: vec![Duration::from_secs(u64::from(DEMO.timeout_s))],
         counted: false,

@@ -185,6 +185,7 @@ fn boot<'a>(
         swap_mib: first.swap_mib,
         cpus: first.cpus,
         wanted,
+        extra: Vec::new(),
         arguments: format!(
             "loglevel=5 tmem.scenario={} tmem.effort={effort} tmem.params=seed={} {}",
             names.join(","),

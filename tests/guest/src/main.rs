@@ -3,6 +3,7 @@
 //! powers off. The words it exchanges with the host stand in
 //! [`tmem_tests::protocol`].
 
+mod bench;
 mod boot;
 mod cgroup;
 mod content;

@@ -4,6 +4,7 @@
 //! `bench-native`: one codegen unit and fat LTO, as the kernel object is built.
 
 mod engine;
+mod swap;
 mod zram;
 
 use std::env;
@@ -21,6 +22,8 @@ use crate::process::{cargo, run as run_program, say};
 pub(crate) enum Topic {
     /// The engine in this process, against its codec alone.
     Engine,
+    /// A swap workload in a virtual machine, in counted instructions.
+    Swap,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -249,6 +252,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for topic in topics {
         let Report { rows, notes } = match topic {
             Topic::Engine => engine::run()?,
+            Topic::Swap => swap::run(args.kernel)?,
         };
         failed += rows.iter().filter(|row| row.ok() == Some(false)).count();
         if args.json {

@@ -1,6 +1,7 @@
 //! The first and only root file system of a machine.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use tmem_tests::protocol;
@@ -12,7 +13,12 @@ use crate::paths;
 
 /// Init, tool, busybox, our modules, and the kernel modules `wanted` with what they
 /// depend on.
-pub(crate) fn build(built: &Modules, programs: &Programs, wanted: &[&str]) -> Result<Vec<u8>> {
+pub(crate) fn build(
+    built: &Modules,
+    programs: &Programs,
+    wanted: &[&str],
+    extra: &[(&str, PathBuf)],
+) -> Result<Vec<u8>> {
     let mut archive = Archive::new();
     for directory in [
         "/proc", "/sys", "/dev", "/run", "/tmp", "/mnt", "/root", "/etc",
@@ -35,6 +41,12 @@ pub(crate) fn build(built: &Modules, programs: &Programs, wanted: &[&str]) -> Re
     archive.file("/etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n");
     for (name, path) in &built.files {
         archive.file(&format!("/lib/tmem/{name}"), 0o644, &read(path)?);
+    }
+    for (inside, path) in extra {
+        if let Some((directory, _)) = inside.rsplit_once('/') {
+            archive.directory(directory);
+        }
+        archive.file(inside, 0o644, &read(path)?);
     }
     let tree = built.root.modules();
     let mut order = String::new();

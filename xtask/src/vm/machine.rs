@@ -41,6 +41,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) cpus: u32,
     /// Kernel modules, by name.
     pub(crate) wanted: Vec<&'a str>,
+    /// More files in the initramfs: where there, and from where here.
+    pub(crate) extra: Vec<(&'a str, PathBuf)>,
     /// For the kernel and the guest; console and swap are added.
     pub(crate) arguments: String,
     /// Stopped when no outcome came in this time: the first one's (boot included),
@@ -128,7 +130,7 @@ pub(super) struct Files {
 pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
     let folder = Folder::new(boot.modules.kernel)?;
     let initramfs = folder.0.join("initramfs");
-    let bytes = initramfs::build(boot.modules, boot.programs, &boot.wanted)?;
+    let bytes = initramfs::build(boot.modules, boot.programs, &boot.wanted, &boot.extra)?;
     fs::write(&initramfs, bytes).with_context(|| initramfs.display().to_string())?;
     let swap = (boot.swap_mib > 0).then(|| folder.0.join("swap"));
     if let Some(path) = &swap {

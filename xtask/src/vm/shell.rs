@@ -37,6 +37,7 @@ pub(crate) fn shell(kernel: Kernel) -> Result<()> {
         swap_mib: DEMO.swap_mib,
         cpus: DEMO.cpus,
         wanted: DEMO.modules.to_vec(),
+        extra: Vec::new(),
         arguments: format!("quiet tmem.run=shell {}", terminal::arguments()),
         timeouts: Vec::new(),
         counted: false,

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::process;
+use crate::{bench, process};
 
 type Scenario = fn(&Context) -> Result<()>;
 
@@ -65,11 +65,12 @@ pub(crate) fn run(name: &str, context: &Context) -> Result<()> {
     result
 }
 
-/// Runs what is meant for people: `demo`, `top` or `shell`.
+/// Runs what is no test: `demo`, `top`, `shell` or `bench`.
 pub(crate) fn interactive(command: &str, context: &Context) -> Result<()> {
     match command {
         "demo" | "top" => demo::run(&context.of("demo")?),
         "shell" => demo::shell(context),
+        "bench" => bench::run(context),
         other => bail!("nothing to run is called {other:?}"),
     }
 }

@@ -1,0 +1,419 @@
+//! The swap bench: the same pages go out and come back under each way of keeping
+//! them, and the CPU time that all tasks of the machine took is counted. On a machine
+//! that counts instructions as time, a nanosecond is an instruction.
+//!
+//! Pages come from the file that the host packed. Out is `MADV_PAGEOUT`, and reclaim of
+//! what then still lies in the swap cache; in is one read access a page. Every page is
+//! compared with its file after it came back.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+use tmem_common::{PAGE_SIZE, sysfs};
+use tmem_tests::protocol::{BENCH_PAGES, BUSYBOX, CLI, Line};
+
+use crate::cgroup::Cgroup;
+use crate::context::Context;
+use crate::swap::SwapDisk;
+use crate::{process, sys, tier};
+
+/// Rounds that count; one more comes before.
+const ROUNDS: usize = 3;
+/// Most pages of a round that may stay in memory, one in so many.
+const LEFT_OVER: usize = 50;
+/// Where zswap is tuned.
+const ZSWAP: &str = "/sys/module/zswap/parameters";
+/// Where zswap tells what it holds.
+const ZSWAP_HELD: &str = "/sys/kernel/debug/zswap";
+const ZRAM: &str = "/dev/zram0";
+const ZRAM_SYSFS: &str = "/sys/block/zram0";
+
+/// What was measured of one way.
+#[derive(Default)]
+struct Figures {
+    /// CPU time of a page's way out, ns; one figure a round.
+    out_ns: Vec<f64>,
+    /// CPU time of a page's way in, ns.
+    in_ns: Vec<f64>,
+    /// Bytes written to and read from the disk in all rounds that count.
+    written: u64,
+    read: u64,
+    /// Pages out at once.
+    pages: usize,
+    /// Pages held in memory, and the bytes that they take there; 0, 0 for the disk.
+    held: (u64, u64),
+    /// Bytes of compressed data, and of the store's pages, where they are told.
+    density: (u64, u64),
+}
+
+/// Runs all ways, one after the other.
+pub(crate) fn run(context: &Context) -> Result<()> {
+    process::spawn(|| all(context))?.join()?;
+    tier::clean_up()?;
+    sys::say(&Line::Pass("bench".into()).to_string());
+    Ok(())
+}
+
+fn all(context: &Context) -> Result<()> {
+    fs::write("/proc/sys/vm/page-cluster", "0").context("switching read-ahead off")?;
+    let disk = context.swap()?;
+    let report = |name: &str, figures: &Figures| {
+        context.data(json!({
+            "way": name,
+            "out_ns": figures.out_ns,
+            "in_ns": figures.in_ns,
+            "pages": figures.pages,
+            "rounds": ROUNDS,
+            "written": figures.written,
+            "read": figures.read,
+            "held_pages": figures.held.0,
+            "held_bytes": figures.held.1,
+            "data_bytes": figures.density.0,
+            "store_bytes": figures.density.1,
+        }));
+    };
+    let nothing = || Ok(((0, 0), (0, 0)));
+
+    let swap = SwapDisk::start(&disk)?;
+    report("disk", &measure(&disk, nothing)?);
+
+    tier::load("").context("loading the module")?;
+    tier::set(sysfs::LIMIT, "50%")?;
+    tier::set(sysfs::ENABLED, "0")?;
+    report("disk, tmem idle", &measure(&disk, nothing)?);
+
+    tier::set(sysfs::ENABLED, "1")?;
+    let default = tier::attribute(sysfs::CODEC)?;
+    let mut codecs = vec!["lz4".to_owned()];
+    if !codecs.contains(&default) {
+        codecs.push(default);
+    }
+    for codec in &codecs {
+        tier::set(sysfs::CODEC, codec)?;
+        report(&format!("tmem {codec}"), &measure(&disk, tmem_holds)?);
+        let tool = observe()?;
+        report(
+            &format!("tmem {codec}, traced"),
+            &measure(&disk, tmem_holds)?,
+        );
+        drop(tool);
+    }
+    drop(swap);
+    tier::ensure_empty()?;
+    tier::unload().context("unloading the module")?;
+
+    fs::write(format!("{ZRAM_SYSFS}/comp_algorithm"), "lz4").context("zram: lz4")?;
+    fs::write(format!("{ZRAM_SYSFS}/disksize"), "256M").context("zram: size")?;
+    let swap = SwapDisk::start(Path::new(ZRAM))?;
+    report("zram lz4", &measure(&disk, zram_holds)?);
+    drop(swap);
+
+    let swap = SwapDisk::start(&disk)?;
+    fs::write(format!("{ZSWAP}/compressor"), "lz4").context("zswap: lz4")?;
+    if Path::new(&format!("{ZSWAP}/zpool")).exists() {
+        fs::write(format!("{ZSWAP}/zpool"), "zsmalloc").context("zswap: zsmalloc")?;
+    }
+    fs::write(format!("{ZSWAP}/max_pool_percent"), "50").context("zswap: size")?;
+    fs::write(format!("{ZSWAP}/enabled"), "1").context("zswap: on")?;
+    report("zswap lz4", &measure(&disk, zswap_holds)?);
+    drop(swap);
+    Ok(())
+}
+
+/// What a way holds: (pages, bytes of memory), (bytes of data, bytes of the store).
+type Held = ((u64, u64), (u64, u64));
+
+fn tmem_holds() -> Result<Held> {
+    let stats = tier::Stats::read()?;
+    let used = tier::attribute(sysfs::USED_BYTES)?.parse()?;
+    Ok((
+        (stats.get("pages"), used),
+        (stats.get("data_bytes"), stats.get("store_bytes")),
+    ))
+}
+
+fn zram_holds() -> Result<Held> {
+    let text = fs::read_to_string(format!("{ZRAM_SYSFS}/mm_stat")).context("zram's mm_stat")?;
+    let words: Vec<u64> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match words[..] {
+        [original, data, used, ..] => Ok(((original / PAGE_SIZE as u64, used), (data, used))),
+        _ => bail!("zram's mm_stat: {text:?}"),
+    }
+}
+
+/// Zswap does not tell its bytes of data.
+fn zswap_holds() -> Result<Held> {
+    let number = |name: &str| -> Result<u64> {
+        let path = format!("{ZSWAP_HELD}/{name}");
+        Ok(fs::read_to_string(&path).context(path)?.trim().parse()?)
+    };
+    Ok((
+        (number("stored_pages")?, number("pool_total_size")?),
+        (0, 0),
+    ))
+}
+
+/// The tool with its eBPF programs attached; detached when dropped.
+struct Observer(Child);
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        // It has ended already, or is ended now; either way it must be reaped.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn observe() -> Result<Observer> {
+    const STARTED: &str = "/tmp/observed";
+    // The tool attaches its programs first, then starts the command.
+    let wait = format!("{BUSYBOX} touch {STARTED}; exec {BUSYBOX} sleep 100000");
+    let child = Command::new(CLI)
+        .args(["stats", "--json", "--", BUSYBOX, "sh", "-c", &wait])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting tmem stats")?;
+    let mut observer = Observer(child);
+    for _ in 0..1200 {
+        if fs::remove_file(STARTED).is_ok() {
+            return Ok(observer);
+        }
+        if let Some(status) = observer.0.try_wait()? {
+            bail!("tmem stats: {status}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("tmem stats did not start its command")
+}
+
+/// Measures one way, which is set up. `held` asks what it holds while all pages are out.
+fn measure(disk: &Path, held: impl Fn() -> Result<Held>) -> Result<Figures> {
+    let group = Cgroup::new("bench", 400)?;
+    let (mut ours, mut theirs) = UnixStream::pair()?;
+    let worker = process::spawn(|| {
+        group.enter()?;
+        Worker::new()?.serve(&mut theirs)
+    })?;
+    let mut figures = Figures::default();
+    let mut ask = |what: u8| -> Result<(f64, u64)> {
+        std::thread::sleep(Duration::from_millis(300));
+        let before = cpu_ns()?;
+        ours.write_all(&[what])?;
+        let mut answer = [0; 8];
+        ours.read_exact(&mut answer)
+            .context("the worker has ended")?;
+        // What it left to others to do.
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(((cpu_ns()? - before) as f64, u64::from_le_bytes(answer)))
+    };
+    let result = (|| -> Result<()> {
+        for round in 0..=ROUNDS {
+            let (_, pages) = ask(b'f')?;
+            let before = sectors(disk)?;
+            let (out_ns, left) = ask(b'o')?;
+            ensure!(
+                left * LEFT_OVER as u64 <= pages,
+                "{left} of {pages} pages stayed in memory"
+            );
+            let holds = held()?;
+            let (in_ns, _) = ask(b'i')?;
+            let after = sectors(disk)?;
+            ask(b'v')?;
+            if round > 0 {
+                figures.pages = (pages - left) as usize;
+                figures.out_ns.push(out_ns / figures.pages as f64);
+                figures.in_ns.push(in_ns / figures.pages as f64);
+                figures.read += (after.0 - before.0) * 512;
+                figures.written += (after.1 - before.1) * 512;
+                (figures.held, figures.density) = holds;
+            }
+        }
+        ask(b'q')?;
+        Ok(())
+    })();
+    drop(ours);
+    // Its own error says more than that it has ended.
+    worker.join()?;
+    result.map(|()| figures)
+}
+
+/// CPU time that all tasks but this one took so far, ns. Waiting costs nothing, and neither
+/// does an interrupt that finds the machine idle.
+fn cpu_ns() -> Result<u64> {
+    let own = std::process::id().to_string();
+    let mut sum = 0;
+    for process in fs::read_dir("/proc")?.flatten() {
+        let name = process.file_name();
+        let name = name.to_string_lossy();
+        if name == own || !name.bytes().all(|b| b.is_ascii_digit()) {
+            continue;
+        }
+        // Tasks may end while they are being looked at.
+        for task in fs::read_dir(process.path().join("task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            sum += text
+                .split(' ')
+                .next()
+                .and_then(|word| word.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+    }
+    ensure!(sum > 0, "this kernel has no schedstat");
+    Ok(sum)
+}
+
+/// Sectors read from and written to a disk so far.
+fn sectors(disk: &Path) -> Result<(u64, u64)> {
+    let name = disk.file_name().context("a disk has a name")?;
+    let path = Path::new("/sys/block").join(name).join("stat");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let words: Vec<u64> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match words[..] {
+        [_, _, read, _, _, _, written, ..] => Ok((read, written)),
+        _ => bail!("{}: {text:?}", path.display()),
+    }
+}
+
+/// The process whose memory is swapped.
+struct Worker {
+    base: *mut u8,
+    bytes: usize,
+}
+
+impl Worker {
+    fn new() -> Result<Self> {
+        let bytes = fs::metadata(BENCH_PAGES)
+            .context("the host packed no pages")?
+            .len() as usize;
+        ensure!(
+            bytes > 0 && bytes.is_multiple_of(PAGE_SIZE),
+            "{BENCH_PAGES}: {bytes} bytes"
+        );
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        ensure!(
+            base != libc::MAP_FAILED,
+            "mmap: {}",
+            std::io::Error::last_os_error()
+        );
+        let worker = Self {
+            base: base.cast(),
+            bytes,
+        };
+        worker.advise(libc::MADV_NOHUGEPAGE)?;
+        Ok(worker)
+    }
+
+    fn advise(&self, advice: i32) -> Result<()> {
+        // SAFETY: the mapping is ours; none of the advices used discards data.
+        let result = unsafe { libc::madvise(self.base.cast(), self.bytes, advice) };
+        ensure!(result == 0, "madvise: {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+
+    fn memory(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is ours, lives as long as the process, and is borrowed with self.
+        unsafe { std::slice::from_raw_parts_mut(self.base, self.bytes) }
+    }
+
+    /// Does what it is told, one byte a command, until `q`.
+    fn serve(&mut self, orders: &mut UnixStream) -> Result<()> {
+        loop {
+            let mut order = [0];
+            orders
+                .read_exact(&mut order)
+                .context("the measuring process has ended")?;
+            let answer = match order[0] {
+                b'f' => self.fill()?,
+                b'o' => self.out()?,
+                b'i' => self.touch(),
+                b'v' => self.verify()?,
+                _ => 0,
+            };
+            orders.write_all(&(answer as u64).to_le_bytes())?;
+            if order[0] == b'q' {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes every page anew; their number.
+    fn fill(&mut self) -> Result<usize> {
+        File::open(BENCH_PAGES)?.read_exact(self.memory())?;
+        Ok(self.bytes / PAGE_SIZE)
+    }
+
+    /// Sends every page out; how many stayed.
+    fn out(&self) -> Result<usize> {
+        self.advise(libc::MADV_PAGEOUT)?;
+        for _ in 0..100 {
+            let left = self.resident()?;
+            if left * LEFT_OVER <= self.bytes / PAGE_SIZE {
+                return Ok(left);
+            }
+            // Written to the disk, or on the way there, and still in the swap cache.
+            std::thread::sleep(Duration::from_millis(50));
+            let high = Path::new("/sys/fs/cgroup/bench/memory.high");
+            fs::write(high, "1M").context("reclaiming")?;
+            fs::write(high, "max").context("reclaiming")?;
+        }
+        self.resident()
+    }
+
+    /// Pages in memory, the swap cache included.
+    fn resident(&self) -> Result<usize> {
+        let mut pages = vec![0_u8; self.bytes / PAGE_SIZE];
+        // SAFETY: the mapping is ours, and the vector has a byte for each of its pages.
+        let result = unsafe { libc::mincore(self.base.cast(), self.bytes, pages.as_mut_ptr()) };
+        ensure!(result == 0, "mincore: {}", std::io::Error::last_os_error());
+        Ok(pages.iter().filter(|page| **page & 1 != 0).count())
+    }
+
+    /// Reads one byte of every page.
+    fn touch(&mut self) -> usize {
+        let memory = self.memory();
+        (0..memory.len())
+            .step_by(PAGE_SIZE)
+            .map(|at| usize::from(memory[at]))
+            .sum()
+    }
+
+    /// Compares every page with the file.
+    fn verify(&mut self) -> Result<usize> {
+        let mut file = File::open(BENCH_PAGES)?;
+        let mut expected = [0; PAGE_SIZE];
+        let mut bad = 0;
+        for page in self.memory().as_chunks::<PAGE_SIZE>().0 {
+            file.read_exact(&mut expected)?;
+            bad += usize::from(*page != expected);
+        }
+        ensure!(bad == 0, "{bad} bad pages");
+        Ok(0)
+    }
+}
