@@ -333,14 +333,14 @@ fn latency_table(
         }
     }
     if cells.is_empty() {
-        return palette.dim("no operations in this interval\n");
+        return format!("{}\n", palette.dim("no operations in this interval"));
     }
     table.render(palette)
 }
 
 /// `tmem stats --cgroups`: operations by cgroup.
 pub fn cgroups(interval: &Interval, palette: Palette) -> String {
-    let Some(cgroups) = &interval.cgroups else {
+    let Some(cgroups) = interval.cgroups.as_ref().filter(|all| !all.is_empty()) else {
         return String::new();
     };
     let mut table = Table::new(&["Cgroup", "Operation", "Count", "Bytes"]);
