@@ -79,8 +79,11 @@ pub(super) fn swapoff(context: &Context) -> Result<()> {
 /// The module comes and goes while processes swap.
 pub(super) fn load_unload(context: &Context) -> Result<()> {
     const CYCLES: u64 = 10;
+    // Small, since all of it comes back from swap in each cycle.
+    const GROUP_MIB: u64 = 12;
+    const PAGES: usize = 3000;
     let mut disk = SwapDisk::start(&context.swap()?)?;
-    let group = Cgroup::new("scenario", contents::GROUP_MIB)?;
+    let group = Cgroup::new("scenario", GROUP_MIB)?;
     let tally = Tally::shared()?;
     let workers: Vec<_> = (0..2)
         .map(|number| {
@@ -114,7 +117,7 @@ pub(super) fn load_unload(context: &Context) -> Result<()> {
         stores += Stats::read()?.stored();
         tier::ensure_empty()?;
         tier::unload().context("unloading after the drain, under load")?;
-        group.limit(contents::GROUP_MIB)?;
+        group.limit(GROUP_MIB)?;
     }
     tally.stop();
     for worker in workers {
