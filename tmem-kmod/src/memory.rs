@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::host::{Frame, Host, PAGE};
+use crate::slab::Word;
 
 /// Why there is no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,12 @@ impl<H: Host> Memory<H> {
     #[inline(always)]
     pub(crate) fn page(&self, frame: Frame) -> *mut u8 {
         self.base.wrapping_add(frame as usize * PAGE)
+    }
+
+    /// The words of a frame; pages are aligned for them.
+    #[inline(always)]
+    pub(crate) fn words(&self, frame: Frame) -> *const Word {
+        self.page(frame).cast()
     }
 
     pub(crate) fn used_pages(&self) -> u64 {

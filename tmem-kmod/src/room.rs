@@ -12,6 +12,17 @@ use crate::memory::Frames;
 use crate::pool::{Pool, PoolError};
 use crate::store::{self, Occupant};
 
+/// How one step of compaction ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compaction {
+    /// A span's pages went back to the host.
+    Freed,
+    /// A span was chosen but could not be emptied.
+    Stuck,
+    /// No span is worth emptying.
+    Nothing,
+}
+
 impl<H: Host> Engine<H> {
     /// The budget for everything that the engine takes from the host, in bytes.
     pub fn limit(&self) -> u64 {
@@ -36,8 +47,8 @@ impl<H: Host> Engine<H> {
     pub fn shrink(&self, pages: u64) -> u64 {
         let before = self.memory.used_pages();
         let gone = || before.saturating_sub(self.memory.used_pages());
-        while gone() < pages && (self.evict() > 0 || self.compact()) {
-            while gone() < pages && self.compact() {}
+        while gone() < pages && (self.evict() > 0 || self.compact() == Compaction::Freed) {
+            while gone() < pages && self.compact() == Compaction::Freed {}
         }
         gone()
     }
@@ -54,7 +65,11 @@ impl<H: Host> Engine<H> {
     /// One bounded step of compaction; true while more is worth doing. May sleep.
     pub fn maintain(&self) -> bool {
         self.maintenance_begins();
-        self.compact()
+        match self.compact() {
+            Compaction::Freed => true,
+            Compaction::Stuck => self.lock_store().part.may_retry(),
+            Compaction::Nothing => false,
+        }
     }
 
     /// One round of making room for `pages` pages under the budget; false if
@@ -65,7 +80,7 @@ impl<H: Host> Engine<H> {
         let fits = || (self.memory.used_pages() + pages) * PAGE as u64 <= self.memory.limit();
         let mut compacted = false;
         for _ in 0..COMPACTIONS {
-            if fits() || !self.compact() {
+            if fits() || self.compact() != Compaction::Freed {
                 break;
             }
             compacted = true;
@@ -143,11 +158,10 @@ impl<H: Host> Engine<H> {
         n
     }
 
-    /// Empties one sparse span by moving its slots into others of its class; true if
-    /// its pages went back to the host.
-    fn compact(&self) -> bool {
+    /// Tries to empty one sparse span by moving its slots into others.
+    fn compact(&self) -> Compaction {
         let Some(span) = self.lock_store().part.isolate(&self.memory, &self.spans) else {
-            return false;
+            return Compaction::Nothing;
         };
         let mut slot = 0;
         loop {
@@ -172,7 +186,11 @@ impl<H: Host> Engine<H> {
             .part
             .finish(&self.memory, &self.spans, span, &mut hand);
         hand.give_back(&self.memory);
-        freed
+        if freed {
+            Compaction::Freed
+        } else {
+            Compaction::Stuck
+        }
     }
 
     /// Moves a slot's data to another span, unless the slot was freed meanwhile or its

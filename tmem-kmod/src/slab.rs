@@ -89,12 +89,12 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
     /// The record of a live id.
     #[inline(always)]
     pub(crate) fn at<'a, H: Host>(&'a self, memory: &'a Memory<H>, id: u32) -> &'a T {
-        let page = memory.page(self.frame_of(memory, id >> SLOT_BITS));
+        let page = memory.words(self.frame_of(memory, id >> SLOT_BITS));
         let slot = (id & ((1 << SLOT_BITS) - 1)) as usize;
         // SAFETY: the id is live (module documentation), so its page exists and the record lies within it.
         unsafe {
             &*page
-                .add(size_of::<Header>() + slot * size_of::<T>())
+                .byte_add(size_of::<Header>() + slot * size_of::<T>())
                 .cast::<T>()
         }
     }
@@ -108,12 +108,12 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
     #[inline(always)]
     fn leaf_word<'a, H: Host>(&'a self, memory: &'a Memory<H>, leaf: Frame, i: usize) -> &'a Word {
         // SAFETY: the leaf exists while one of its words is in use, and i < LEAF.
-        unsafe { &*memory.page(leaf).cast::<Word>().add(i) }
+        unsafe { &*memory.words(leaf).add(i) }
     }
 
     fn header<'a, H: Host>(&'a self, memory: &'a Memory<H>, number: u32) -> &'a Header {
         // SAFETY: the page is one of the slab's, its header was written when it joined.
-        unsafe { &*memory.page(self.frame_of(memory, number)).cast::<Header>() }
+        unsafe { &*memory.words(self.frame_of(memory, number)).cast::<Header>() }
     }
 
     /// Caller must hold the store lock. A fresh id; its record's words are undefined.

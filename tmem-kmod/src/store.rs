@@ -22,6 +22,8 @@ const SLOT_HEADER: usize = 4;
 /// Slots of a span at the most.
 const SPAN_SLOTS: usize = 256;
 const SLOT_BITS: u32 = SPAN_SLOTS.ilog2();
+/// Slots of a span at the least, if it may have enough pages.
+const MIN_SLOTS: usize = 6;
 /// Bytes of data that a slot holds at the most; larger pages are kept raw.
 pub(crate) const MAX_DATA: usize = 3968 - SLOT_HEADER;
 
@@ -49,12 +51,15 @@ const fn size_of_class(class: usize) -> usize {
     (class + 1) * STEP
 }
 
-/// Pages of a class's spans in a store of [`Scale::span_pages`] `most`: as few as leave
-/// 1 % or less unused behind the last slot, else those that waste least.
+/// Pages of a class's spans in a store of [`Scale::span_pages`] `most`: as few as hold
+/// [`MIN_SLOTS`] and leave 1 % or less unused behind the last slot, else those that
+/// waste least.
 const fn span_pages(class: usize, most: usize) -> usize {
     let size = size_of_class(class);
-    let mut best = 1;
-    let mut pages = 1;
+    // With fewer slots a span's descriptor would weigh too much.
+    let fewest = (MIN_SLOTS * size).div_ceil(PAGE);
+    let mut pages = if fewest < most { fewest } else { most };
+    let mut best = pages;
     while pages <= most && pages * PAGE / size <= SPAN_SLOTS {
         // Compares wasted shares: waste / bytes of the span.
         if (pages * PAGE % size) * best < (best * PAGE % size) * pages {
@@ -146,7 +151,9 @@ pub(crate) struct Store {
     /// Where the search for a class to compact goes on.
     cursor: usize,
     /// Slots to be freed before compaction is asked for again, after it found nothing to do.
-    calm: u32,
+    calm: u64,
+    /// Spans in a row that could not be emptied.
+    stuck: u32,
 }
 
 /// A used slot of a span that is being emptied.
@@ -259,9 +266,9 @@ pub(crate) fn slot_size<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place
 /// The first word of a slot.
 fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, slot: u32) -> &'a Word {
     let start = slot as usize * size_of_class(span.class.get() as usize);
-    let page = memory.page(span.frames[start / PAGE % SPAN_PAGES].get());
-    // SAFETY: slot sizes are multiples of 4 that divide no word across pages, and the slot is in the span.
-    unsafe { &*page.add(start % PAGE).cast::<Word>() }
+    let page = memory.words(span.frames[start / PAGE % SPAN_PAGES].get());
+    // SAFETY: slot sizes are multiples of 32, so the word is aligned and in one page; the slot is in the span.
+    unsafe { &*page.byte_add(start % PAGE) }
 }
 
 /// The list that a span with so many used slots belongs to; none if it is full.
@@ -558,9 +565,9 @@ impl Store {
         free as usize >= span + self.slots[class] as usize / 32
     }
 
-    /// Whether more than a 16th of a small store lies in free slots.
+    /// Whether more than a 20th of a small store lies in free slots.
     fn is_scattered(&self) -> bool {
-        self.reach(CLASSES - 1) > 0 && self.span_bytes - self.slot_bytes > self.span_bytes / 16
+        self.reach(CLASSES - 1) > 0 && self.span_bytes - self.slot_bytes > self.span_bytes / 20
     }
 
     /// Chooses a span that is worth emptying and takes it off the lists; ends with
@@ -568,7 +575,6 @@ impl Store {
     /// slots go to others of the class; in a small store, the emptiest span of a class
     /// if the classes within reach have room for it.
     pub(crate) fn isolate<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans) -> Option<u32> {
-        const CALM: u32 = 256;
         let scattered = self.is_scattered();
         for borrow in [false, true] {
             if borrow && !scattered {
@@ -597,7 +603,8 @@ impl Store {
                 }
             }
         }
-        self.calm = CALM;
+        // A wake-up for every few slots would cost more than it finds.
+        self.calm = (self.span_bytes / (64 * PAGE as u64)).clamp(4, 1024);
         None
     }
 
@@ -607,6 +614,12 @@ impl Store {
         classes
             .map(|class| self.slots[class] - self.used[class])
             .sum()
+    }
+
+    /// Whether another span may be tried although the last one could not be emptied,
+    /// since slots in it were just being filled or others were taken meanwhile.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.stuck % 8 != 0
     }
 
     /// The next used slot of an isolated span, from slot `from` on.
@@ -653,8 +666,11 @@ impl Store {
         let used = span.used.get();
         if used == 0 {
             self.release(memory, spans, id, span, hand);
+            self.stuck = 0;
             return true;
         }
+        self.stuck += 1;
+        self.cursor = span.class.get() as usize + 1;
         if let Some(list) = fullness(used, span.slots.get()) {
             self.list(memory, spans, id, span, list);
         }

@@ -64,12 +64,7 @@ impl<const NEAR: usize> Table<NEAR> {
         let far = bucket - NEAR as u32;
         let frame = self.page(memory, far / PER_PAGE);
         // SAFETY: buckets below `buckets()` have a page, which is ours while the shard lock is held.
-        unsafe {
-            &*memory
-                .page(frame)
-                .cast::<Word>()
-                .add((far % PER_PAGE) as usize)
-        }
+        unsafe { &*memory.words(frame).add((far % PER_PAGE) as usize) }
     }
 
     #[inline(always)]
@@ -78,13 +73,7 @@ impl<const NEAR: usize> Table<NEAR> {
             return self.pages[page as usize];
         }
         // SAFETY: the page of frame numbers exists while the near pages are all taken; the index is below 1024.
-        unsafe {
-            (*memory
-                .page(self.far)
-                .cast::<Word>()
-                .add(page as usize - NEAR_PAGES))
-            .get()
-        }
+        unsafe { (*memory.words(self.far).add(page as usize - NEAR_PAGES)).get() }
     }
 
     /// First record of the chain in which records with this hash are.
@@ -195,7 +184,7 @@ impl<const NEAR: usize> Table<NEAR> {
             }
         }
         // SAFETY: as in `page`; the word is within the page of frame numbers.
-        unsafe { (*memory.page(self.far).cast::<Word>().add(page - NEAR_PAGES)).set(frame) };
+        unsafe { (*memory.words(self.far).add(page - NEAR_PAGES)).set(frame) };
         true
     }
 

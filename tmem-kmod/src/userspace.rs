@@ -232,6 +232,7 @@ unsafe impl Host for UserHost {
         self.locks[i].store(false, Release);
     }
 
+    #[expect(clippy::cast_ptr_alignment, reason = "allocated with this alignment")]
     fn scratch_get(&self) -> NonNull<Scratch> {
         if let Some(scratch) = relock(&self.scratches).pop() {
             return scratch;

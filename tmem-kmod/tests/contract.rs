@@ -1,5 +1,6 @@
 //! The engine's contract, point by point, on the userspace host.
 #![allow(clippy::unwrap_used)]
+#![cfg(not(feature = "broken-for-control"))]
 
 use tmem_common::op::Outcome;
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
@@ -373,4 +374,127 @@ fn shrinking_gives_whole_pages_back() {
     assert!(engine.stats().pages > 5000);
     engine.shrink(u64::MAX);
     assert_empty(&engine);
+}
+
+/// Bytes of bookkeeping a page, with `objects` objects of `indexes` such pages each.
+fn metadata_per_page(objects: u64, indexes: u64, shape: &Page) -> f64 {
+    let engine = engine(256 * MIB);
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    for object in 0..objects {
+        for index in 0..indexes {
+            assert!(
+                engine
+                    .put(pool, object, index, shape, 0)
+                    .outcome
+                    .is_stored()
+            );
+        }
+    }
+    let stats = engine.stats();
+    engine.pool_destroy(pool).unwrap();
+    assert_empty(&engine);
+    stats.metadata_bytes as f64 / (objects * indexes) as f64
+}
+
+#[test]
+fn bookkeeping_takes_at_most_64_bytes_a_page() {
+    let (compressed, filled) = (page(1, 2000), [7; PAGE]);
+    for (objects, indexes) in [(1, 6000), (30, 200), (500, 12)] {
+        let bytes = metadata_per_page(objects, indexes, &compressed);
+        assert!(
+            (40.0..=64.0).contains(&bytes),
+            "{objects} x {indexes}: {bytes}"
+        );
+    }
+    for (objects, indexes) in [(1, 16384), (100, 1000), (10_000, 10)] {
+        let bytes = metadata_per_page(objects, indexes, &filled);
+        assert!(
+            (40.0..=64.0).contains(&bytes),
+            "{objects} x {indexes}: {bytes}"
+        );
+    }
+    // An object of a single page costs an object's record more.
+    let bytes = metadata_per_page(60_000, 1, &filled);
+    assert!((76.0..=92.0).contains(&bytes), "single pages: {bytes}");
+}
+
+/// Enough pages in one shard for its table to need pages of frame numbers.
+#[test]
+fn one_huge_object_grows_and_shrinks() {
+    const PAGES: u64 = 40_000;
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    let filled = |i: u64| {
+        let mut page = [0; PAGE];
+        page.as_chunks_mut().0.fill((i as u32).to_le_bytes());
+        page
+    };
+    // A stride that is coprime to the number visits every index, in another order.
+    let order = |stride: u64| (0..PAGES).map(move |i| i * stride % PAGES);
+    for i in order(7919) {
+        assert_eq!(
+            engine.put(pool, 5, i << 20, &filled(i), 0).outcome,
+            Outcome::StoredSame
+        );
+    }
+    let most = engine.used_bytes();
+    for i in order(104_729) {
+        assert!(get(&engine, pool, 5, i << 20) == (Outcome::Hit, filled(i)));
+        if i % 16 != 0 {
+            assert_eq!(
+                engine.flush_page(pool, 5, i << 20).outcome,
+                Outcome::Flushed
+            );
+        }
+    }
+    assert!(engine.used_bytes() < most);
+    for i in order(7919) {
+        assert_eq!(engine.contains(pool, 5, i << 20), i % 16 == 0);
+    }
+    assert_eq!(engine.flush_object(pool, 5), PAGES / 16);
+    assert_empty(&engine);
+}
+
+/// Compressed bytes / memory taken for them, before and after 70 % of the pages are
+/// flushed at random and the engine has maintained itself.
+#[test]
+fn memory_goes_back_after_random_flushes() {
+    const PAGES: u64 = 5000;
+    let engine = EmbeddedEngine::new(&Options {
+        arena_bytes: 64 * MIB,
+        limit_bytes: 64 * MIB,
+        ..Options::default()
+    })
+    .unwrap();
+    let pool = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    let density = || {
+        let stats = engine.stats();
+        stats.data_bytes as f64 / stats.store_bytes as f64
+    };
+    let kept = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40 & 1023 < 307;
+    for i in 0..PAGES {
+        engine.put(
+            pool,
+            i / 512,
+            i % 512,
+            &page(i, 300 + (i as usize * 769) % 3200),
+            0,
+        );
+    }
+    assert!(density() >= 0.90, "{}", density());
+    for i in (0..PAGES).filter(|i| !kept(*i)) {
+        engine.flush_page(pool, i / 512, i % 512);
+    }
+    // The maintenance thread is at work; nobody asks it to.
+    let begun = std::time::Instant::now();
+    while density() < 0.90 && begun.elapsed().as_secs() < 60 {
+        std::thread::yield_now();
+    }
+    assert!(density() >= 0.90, "{}", density());
+    for i in (0..PAGES).filter(|i| kept(*i)) {
+        assert!(
+            get(&engine, pool, i / 512, i % 512)
+                == (Outcome::Hit, page(i, 300 + (i as usize * 769) % 3200))
+        );
+    }
 }

@@ -125,9 +125,9 @@ fn disturb(engine: &EmbeddedEngine, persistent: u32, stop: &AtomicBool) {
                 engine.shrink((r >> 8) % 50);
             }
             4 => engine
-                .set_pool_frozen(persistent, (r >> 8) % 8 == 0)
+                .set_pool_frozen(persistent, (r >> 8).is_multiple_of(8))
                 .unwrap(),
-            5 => engine.set_keep_incompressible((r >> 8) % 4 != 0),
+            5 => engine.set_keep_incompressible(!(r >> 8).is_multiple_of(4)),
             6 => {
                 let pool = engine.pool_create(&PoolSpec::default()).unwrap();
                 for i in 0..40 {

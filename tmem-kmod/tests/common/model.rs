@@ -228,7 +228,7 @@ impl<T: Tier> Model<'_, T> {
             198..=219 => self.flush_page(i as usize, object, index)?,
             220..=222 => self.flush_object(i as usize, object)?,
             223..=226 => {
-                let frozen = op.value % 16 == 0;
+                let frozen = op.value.is_multiple_of(16);
                 engine
                     .set_pool_frozen(number, frozen)
                     .map_err(|error| error.to_string())?;
@@ -241,7 +241,7 @@ impl<T: Tier> Model<'_, T> {
                 engine
                     .set_pool_weight(number, 1 + u32::from(op.value) % 1000)
                     .map_err(|error| error.to_string())?;
-                let limit = if op.value % 2 == 0 {
+                let limit = if op.value.is_multiple_of(2) {
                     u64::MAX
                 } else {
                     u64::from(op.value) * 16
@@ -260,7 +260,7 @@ impl<T: Tier> Model<'_, T> {
                 }
             }
             234..=236 => {
-                let low = op.value % 2 == 0;
+                let low = op.value.is_multiple_of(2);
                 self.limit = if low {
                     u64::from(op.value) * 16
                 } else {
@@ -302,7 +302,7 @@ impl<T: Tier> Model<'_, T> {
                 self.pools[i as usize] = self.open(i)?;
             }
             _ => {
-                engine.set_keep_incompressible(op.value % 2 == 0);
+                engine.set_keep_incompressible(op.value.is_multiple_of(2));
                 engine.host().refuse_pins(op.value % 32 == 1);
             }
         }
