@@ -192,6 +192,7 @@ impl App {
             }
             News::Changed(change) => {
                 self.pending = None;
+                self.assume(&change.key, &change.new);
                 self.status = Some(Status::Changed(change.clone()));
                 self.last_change = Some(change);
             }
