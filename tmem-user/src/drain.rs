@@ -69,7 +69,9 @@ pub enum DrainError {
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => " (needs CAP_SYS_ADMIN, or root)",
-        Some(libc::ENOMEM) => " (the pages do not fit into memory)",
+        Some(libc::ENOMEM) => {
+            " (its pages do not fit into memory, or into the limit of their cgroup: raise memory.max)"
+        }
         _ => "",
     }
 }

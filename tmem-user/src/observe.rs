@@ -18,6 +18,7 @@ use tmem_common::sample;
 
 use crate::histogram::Histogram;
 use crate::source::{CellSnapshot, CgroupSnapshot, Observed};
+use crate::text::error_chain;
 
 /// The programs, compiled by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tmem-ebpf"));
@@ -41,23 +42,8 @@ pub enum ObserveError {
     #[error("the eBPF object has no {0}")]
     NotInObject(&'static str),
     /// The kernel refused, or a map could not be read.
-    #[error("eBPF: {}", chain(.0.as_ref()))]
+    #[error("eBPF: {}", error_chain(.0.as_ref()))]
     Failed(Box<dyn Error + Send + Sync>),
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let next = inner.to_string();
-        // Transparent errors repeat their source's text.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = inner.source();
-    }
-    text
 }
 
 impl ObserveError {

@@ -1,6 +1,7 @@
 //! Reports for people: short lines and tables with aligned columns, coloured
 //! where the output takes colour.
 
+use std::error::Error;
 use std::fmt::Write as _;
 
 use tmem_common::op::Op;
@@ -49,6 +50,22 @@ impl Palette {
     pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
+}
+
+/// An error and its causes in one line. Many an error's text ends with that of
+/// its cause, which is then not said twice.
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let cause = inner.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = inner.source();
+    }
+    text
 }
 
 /// A table: the first column to the left, the others to the right.
@@ -390,6 +407,18 @@ mod tests {
             table.render(Palette { on: false }),
             "Name        N\na       12345\nlonger      1\n"
         );
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = crate::source::SourceError::Io {
+            path: "/x".into(),
+            error: std::io::Error::from_raw_os_error(libc::ENOENT),
+        };
+        let text = "/x: No such file or directory (os error 2)";
+        assert_eq!(error_chain(&error), text);
+        let error = anyhow::Error::from(error).context("reading");
+        assert_eq!(error_chain(error.as_ref()), format!("reading: {text}"));
     }
 
     #[test]

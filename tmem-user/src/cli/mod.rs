@@ -10,7 +10,7 @@ use clap::Parser as _;
 
 use crate::drain::DrainError;
 use crate::source::SourceError;
-use crate::text::Palette;
+use crate::text::{Palette, error_chain};
 use args::Cli;
 
 /// It was tried and did not work.
@@ -44,7 +44,7 @@ fn report(error: &anyhow::Error, palette: Palette) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    let text = format!("{} {error:#}\n", palette.bad("tmem:"));
+    let text = format!("{} {}\n", palette.bad("tmem:"), error_chain(error.as_ref()));
     // Nothing is left to tell when even this cannot be written.
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(exit_code(error))

@@ -147,7 +147,10 @@ fn a_device_that_stays_on_ends_the_work_and_new_pages_are_accepted_again() {
     let error = run(&fake, &swaps, true).expect_err("swapoff fails");
     let text = error.to_string();
     assert!(text.contains("swapoff /dev/b"), "{text}");
-    assert!(text.contains("do not fit into memory"), "{text}");
+    assert!(
+        text.contains("do not fit into memory") && text.contains("memory.max"),
+        "{text}"
+    );
     assert_eq!(swaps.calls(), ["off /dev/a", "on /dev/a", "off /dev/b"]);
     assert_eq!(fake.read("enabled"), "1");
 }
