@@ -211,13 +211,15 @@ fn object_hash(pool: u32, object: u64) -> u64 {
     mix(object, u64::from(pool) << 8 | 1)
 }
 
-/// Neighbouring indexes have neighbouring buckets, 64 in a row, which share lines of the
-/// caches: pages come and go in runs. The rows are scattered, so that strides do no harm.
+/// The pages of a row of 64 neighbouring indexes have 64 neighbouring buckets, which share
+/// lines of the caches: pages come and go in runs. Rows are scattered, and each begins at
+/// another place in its buckets, so that strides do no harm.
 #[inline(always)]
 fn entry_hash(object: u32, index: u64) -> u32 {
     const ROW_BITS: u32 = 6;
-    let row = (mix(index >> ROW_BITS, object.into()) >> 32) as u32;
-    row << ROW_BITS | index as u32 & ((1 << ROW_BITS) - 1)
+    let row = mix(index >> ROW_BITS, object.into());
+    let place = (index ^ row >> 26) & ((1 << ROW_BITS) - 1);
+    (row >> 32) as u32 >> ROW_BITS << ROW_BITS | place as u32
 }
 
 /// The shard of an object.

@@ -619,7 +619,7 @@ impl Store {
     /// Whether another span may be tried although the last one could not be emptied,
     /// since slots in it were just being filled or others were taken meanwhile.
     pub(crate) fn may_retry(&self) -> bool {
-        self.stuck % 8 != 0
+        !self.stuck.is_multiple_of(8)
     }
 
     /// The next used slot of an isolated span, from slot `from` on.
