@@ -7,18 +7,18 @@ use std::time::Duration;
 pub enum Size {
     /// Bytes.
     Bytes(u64),
-    /// Percent of RAM, 0 to 100.
+    /// Percent of RAM, 1 to 100.
     Percent(u8),
 }
 
 /// Reads `4096`, `64K`, `512M`, `2G` (powers of 1024) or `20%`; `None` for
-/// anything else.
+/// anything else, nothing at all (`0`, `0%`) included, as the module does.
 pub fn parse_size(text: &str) -> Option<Size> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent = number(percent)?;
         return u8::try_from(percent)
             .ok()
-            .filter(|percent| *percent <= 100)
+            .filter(|percent| (1..=100).contains(percent))
             .map(Size::Percent);
     }
     let (digits, shift) = match text.as_bytes().last()? {
@@ -27,7 +27,10 @@ pub fn parse_size(text: &str) -> Option<Size> {
         b'G' | b'g' => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    number(digits)?.checked_mul(1 << shift).map(Size::Bytes)
+    number(digits)?
+        .checked_mul(1 << shift)
+        .filter(|&bytes| bytes > 0)
+        .map(Size::Bytes)
 }
 
 /// Digits only: `str::parse` would also take a plus sign.
@@ -130,6 +133,9 @@ mod tests {
         assert_eq!(parse_size("64k"), Some(Size::Bytes(65536)));
         assert_eq!(parse_size("20%"), Some(Size::Percent(20)));
         for bad in [
+            "0",
+            "0%",
+            "0G",
             "",
             "G",
             "%",
