@@ -93,9 +93,13 @@ fn plans(kernels: &[Kernel], settings: &Settings) -> Vec<Plan> {
     all
 }
 
-/// Whether there is a scenario to run.
-pub(crate) fn any(kernels: &[Kernel], settings: &Settings) -> bool {
-    !plans(kernels, settings).is_empty()
+/// The machines that the selected scenarios run on; none: no scenario is selected.
+pub(crate) fn machines(kernels: &[Kernel], settings: &Settings) -> Vec<Machine> {
+    let plans = plans(kernels, settings);
+    [Machine::Qemu, Machine::Ibt]
+        .into_iter()
+        .filter(|machine| plans.iter().any(|plan| plan.machine == *machine))
+        .collect()
 }
 
 /// Runs the selected scenarios on the kernels of `built`.

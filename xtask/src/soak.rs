@@ -39,7 +39,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         machines: vec![selection.machine],
         seed: first,
     };
-    if !scenarios::any(&selection.kernels, &settings) {
+    if scenarios::machines(&selection.kernels, &settings).is_empty() {
         bail!(
             "no scenario with soak parameters matches {}",
             selection.topic.as_deref().unwrap_or("this")

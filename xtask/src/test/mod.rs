@@ -43,34 +43,53 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         machines,
         seed: selection.seed,
     };
-    let with_machines = scenarios::any(&selection.kernels, &settings);
+    let machines = scenarios::machines(&selection.kernels, &settings);
+    let with_machines = !machines.is_empty();
     let all_kinds = selection.machine.is_none();
     let nightly = prepare(&Needs {
         kernels: selection.kernels.clone(),
-        machines: if with_machines {
-            settings.machines.clone()
-        } else {
-            Vec::new()
-        },
+        machines,
         programs: true,
         miri: all_kinds,
     })?;
     let report = Report::default();
-    if all_kinds {
-        native::run(&nightly, &selection.filters, &report)?;
-    }
-    if with_machines || object::any(&selection.filters) {
-        let modules = modules(&nightly, selection, &report)?;
-        if all_kinds {
-            object::run(&modules, &selection.filters, &report);
+    let begin = Instant::now();
+    let ended = if all_kinds {
+        native::run(&nightly, &selection.filters, &report)
+    } else {
+        Ok(())
+    };
+    let ended = ended.and_then(|()| {
+        if with_machines || object::any(&selection.filters) {
+            on_kernels(&nightly, selection, &settings, &report)
+        } else {
+            Ok(())
         }
-        if with_machines {
-            let programs = build::programs(&nightly)?;
-            say("starting the machines");
-            scenarios::run(&modules, &programs, &settings, &report);
-        }
+    });
+    if let Err(error) = ended {
+        let test = Test::new("running the tests", "native", begin.elapsed());
+        report.add(test.failed(format!("{error:#}")));
     }
     Ok(report.finish())
+}
+
+/// What wants the modules: the checks of their object, and the machines.
+fn on_kernels(
+    nightly: &Nightly,
+    selection: &Selection,
+    settings: &Settings,
+    report: &Report,
+) -> Result<()> {
+    let modules = modules(nightly, selection, report)?;
+    if selection.machine.is_none() {
+        object::run(&modules, &selection.filters, report);
+    }
+    if !scenarios::machines(&selection.kernels, settings).is_empty() {
+        let programs = build::programs(nightly)?;
+        say("starting the machines");
+        scenarios::run(&modules, &programs, settings, report);
+    }
+    Ok(())
 }
 
 /// The modules of each kernel that they build for: without a warning of compiler,
