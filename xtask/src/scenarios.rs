@@ -214,22 +214,23 @@ fn test(plan: &Plan, scenario: &Scenario, took: Duration) -> Test {
 fn judge(plan: &Plan, machine: &vm::Report, settings: &Settings, report: &Report) -> usize {
     let outcomes = &machine.console.outcomes;
     let mut keep = false;
-    let mut fail = |test: Test, why: String| {
+    let mut fail = |test: Test, why: String, end: usize| {
         keep = true;
         report.add(test.failed(format!(
-            "{why}\nseed {}; console: {}; its end:\n{}",
+            "{why}\nseed {}; console: {}; up to there:\n{}",
             settings.seed,
             machine.file.display(),
-            machine.console.tail(40)
+            machine.console.before(end, 40)
         )));
     };
+    let all = machine.console.lines.len();
     let mut done = 0;
     for (scenario, outcome) in plan.scenarios.iter().zip(outcomes) {
         done += 1;
         let test = test(plan, scenario, outcome.took).with_data(&outcome.data);
         match verdict(scenario, outcome) {
             Ok(()) => report.add(test),
-            Err(why) => fail(test, why),
+            Err(why) => fail(test, why, outcome.lines),
         }
     }
     if let Some(scenario) = plan.scenarios.get(done) {
@@ -240,8 +241,10 @@ fn judge(plan: &Plan, machine: &vm::Report, settings: &Settings, report: &Report
             (Expect::Death(words), End::Death(_)) if machine.console.contains(words) => {
                 report.add(test)
             }
-            (Expect::Death(words), end) => fail(test, format!("must die of {words:?}, but {end}")),
-            (_, end) => fail(test, end.to_string()),
+            (Expect::Death(words), end) => {
+                fail(test, format!("must die of {words:?}, but {end}"), all)
+            }
+            (_, end) => fail(test, end.to_string(), all),
         }
     } else if machine.end != End::Done {
         let test = Test::new(
@@ -249,7 +252,7 @@ fn judge(plan: &Plan, machine: &vm::Report, settings: &Settings, report: &Report
             plan.kernel.name().to_owned(),
             machine.console.since_outcome(),
         );
-        fail(test, format!("after all scenarios: {}", machine.end));
+        fail(test, format!("after all scenarios: {}", machine.end), all);
     }
     if !keep {
         // Nobody reads the console of a test that passed.
@@ -286,6 +289,7 @@ mod tests {
             failure: failure.map(String::from),
             data: Vec::new(),
             took: Duration::ZERO,
+            lines: 0,
         }
     }
 

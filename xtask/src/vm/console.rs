@@ -42,6 +42,8 @@ pub(crate) struct Outcome {
     pub(crate) data: Vec<String>,
     /// Since the outcome before it, or since power on.
     pub(crate) took: Duration,
+    /// The number of console lines up to its own.
+    pub(crate) lines: usize,
 }
 
 /// What a line means for the machine's life.
@@ -91,6 +93,7 @@ impl Console {
                 failure,
                 data: std::mem::take(&mut self.data),
                 took: now - self.last,
+                lines: self.lines.len(),
             });
             self.last = now;
             Verdict::Outcome
@@ -120,7 +123,12 @@ impl Console {
 
     /// The last `n` lines.
     pub(crate) fn tail(&self, n: usize) -> String {
-        self.lines[self.lines.len().saturating_sub(n)..].join("\n")
+        self.before(self.lines.len(), n)
+    }
+
+    /// The `n` lines before line `end`.
+    pub(crate) fn before(&self, end: usize, n: usize) -> String {
+        self.lines[end.saturating_sub(n)..end].join("\n")
     }
 }
 
