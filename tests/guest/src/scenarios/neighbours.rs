@@ -1,7 +1,6 @@
 //! Others on the hooked functions, and ftrace itself being switched off.
 
 use std::fs;
-use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -110,7 +109,7 @@ pub(super) fn function_tracer(context: &Context) -> Result<()> {
     for tracer in ["function", "function_graph"] {
         write("current_tracer", tracer)?;
         stage.exercise(context, part)?;
-        let seen = beginning_of_trace()?;
+        let seen = trace()?;
         write("current_tracer", "nop")?;
         for function in functions {
             ensure!(seen.contains(function), "{tracer} does not see {function}");
@@ -151,12 +150,8 @@ pub(super) fn function_tracer(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
-fn beginning_of_trace() -> Result<String> {
-    const ENOUGH: u64 = 1 << 18;
+fn trace() -> Result<String> {
     let path = format!("{TRACING}/trace");
-    let mut text = Vec::new();
-    fs::File::open(&path)
-        .and_then(|file| file.take(ENOUGH).read_to_end(&mut text))
-        .context(path)?;
+    let text = fs::read(&path).context(path)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
