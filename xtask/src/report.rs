@@ -1,9 +1,12 @@
 //! Tests as they end: one line each, the failures again at the end, and the sum as
 //! the last line.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
+
+use serde_json::Value;
 
 /// One test that ended.
 #[derive(Clone, Debug)]
@@ -11,7 +14,7 @@ pub(crate) struct Test {
     name: String,
     place: String,
     took: Duration,
-    data: Vec<String>,
+    pages: Pages,
     passed: u64,
     skipped: u64,
     failed: u64,
@@ -25,7 +28,7 @@ impl Test {
             name: name.into(),
             place: place.into(),
             took,
-            data: Vec::new(),
+            pages: Pages::default(),
             passed: 1,
             skipped: 0,
             failed: 0,
@@ -49,9 +52,11 @@ impl Test {
         self
     }
 
-    /// What it measured: JSON objects, shown beside it.
+    /// The pages that it stored and verified, as its results (JSON objects) say.
     pub(crate) fn with_data(mut self, data: &[String]) -> Self {
-        self.data = data.to_vec();
+        self.pages = data
+            .iter()
+            .fold(Pages::default(), |sum, json| sum.plus(Pages::of(json)));
         self
     }
 
@@ -66,10 +71,48 @@ impl Test {
         if self.passed + self.failed + self.skipped != 1 {
             let _ = write!(line, "  {} passed, {} failed", self.passed, self.failed);
         }
-        for data in &self.data {
-            let _ = write!(line, "  {data}");
+        if self.pages != Pages::default() {
+            let _ = write!(line, "  {}", self.pages);
         }
         line
+    }
+}
+
+/// What a scenario did to pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pages {
+    stores: u64,
+    verified: u64,
+    bad: u64,
+}
+
+impl Pages {
+    fn of(json: &str) -> Self {
+        let object: Value = serde_json::from_str(json).unwrap_or_default();
+        let number = |key: &str| object[key].as_u64().unwrap_or_default();
+        Self {
+            stores: number("stores"),
+            verified: number("verified"),
+            bad: number("bad"),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            stores: self.stores + other.stores,
+            verified: self.verified + other.verified,
+            bad: self.bad + other.bad,
+        }
+    }
+}
+
+impl fmt::Display for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} stores, {} pages verified, {} bad",
+            self.stores, self.verified, self.bad
+        )
     }
 }
 
@@ -138,6 +181,18 @@ impl Report {
         sum
     }
 
+    /// What was done to pages, by place.
+    fn pages(&self) -> BTreeMap<String, Pages> {
+        let mut sums: BTreeMap<String, Pages> = BTreeMap::new();
+        if let Ok(tests) = self.tests.lock() {
+            for test in tests.iter().filter(|t| t.pages != Pages::default()) {
+                let sum = sums.entry(test.place.clone()).or_default();
+                *sum = sum.plus(test.pages);
+            }
+        }
+        sums
+    }
+
     /// Prints the failures and, as the last line, the sum; whether all is well:
     /// something ran and nothing failed.
     pub(crate) fn finish(&self) -> bool {
@@ -146,8 +201,11 @@ impl Report {
                 println!("\n---- {} ({})\n{}", test.name, test.place, test.message);
             }
         }
-        let counts = self.counts();
         println!();
+        for (place, pages) in self.pages() {
+            println!("{place}: {pages}");
+        }
+        let counts = self.counts();
         println!("{}", sum_line(counts));
         counts.failed == 0 && counts.passed > 0
     }
@@ -192,6 +250,31 @@ mod tests {
     #[test]
     fn nothing_that_ran_is_a_failure() {
         assert!(!Report::default().finish());
+    }
+
+    #[test]
+    fn pages_are_summed_by_place() {
+        let report = Report::default();
+        let data = [
+            r#"{"stores":5,"verified":7,"bad":0}"#.to_owned(),
+            r#"{"seconds":1}"#.to_owned(),
+        ];
+        for place in ["6.1", "6.12", "6.12"] {
+            report.add(Test::new("a", place, Duration::ZERO).with_data(&data));
+        }
+        report.add(Test::new("b", "native", Duration::ZERO));
+        let pages: Vec<String> = report
+            .pages()
+            .iter()
+            .map(|(k, p)| format!("{k}: {p}"))
+            .collect();
+        assert_eq!(
+            pages,
+            [
+                "6.1: 5 stores, 7 pages verified, 0 bad",
+                "6.12: 10 stores, 14 pages verified, 0 bad"
+            ]
+        );
     }
 
     #[test]

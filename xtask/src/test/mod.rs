@@ -32,6 +32,13 @@ pub(crate) struct Selection {
 
 /// Runs the selected tests; whether all passed.
 pub(crate) fn run(selection: &Selection) -> Result<bool> {
+    let mut selection = selection.clone();
+    if let Some(machine) = selection.machine {
+        selection
+            .kernels
+            .retain(|kernel| scenarios::runs_on(machine, *kernel));
+    }
+    let selection = &selection;
     let machines = match selection.machine {
         _ if selection.no_vm => Vec::new(),
         Some(machine) => vec![machine],
