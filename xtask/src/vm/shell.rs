@@ -27,7 +27,7 @@ pub(crate) fn shell(kernel: Kernel) -> Result<()> {
     };
     let nightly = prepare(&needs)?;
     let (modules, programs) = build::all(&nightly, &[kernel])?;
-    say("booting; `poweroff` or Ctrl-A X ends it; the module is /lib/tmem/tmem.ko");
+    say("booting; `exit` or Ctrl-A X ends it; the module is /lib/tmem/tmem.ko");
     interactive(&Boot {
         name: "shell".to_owned(),
         machine: Machine::Qemu,
