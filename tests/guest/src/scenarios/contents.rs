@@ -292,11 +292,11 @@ pub(super) fn zswap_behind(context: &Context) -> Result<()> {
     const ZSWAP: &str = "/sys/module/zswap/parameters";
     let stage = Stage::new(context)?;
     stage.tier.set(sysfs::LIMIT, "4M")?;
-    fs::write(format!("{ZSWAP}/max_pool_percent"), "2").context("zswap's limit")?;
+    fs::write(format!("{ZSWAP}/max_pool_percent"), "1").context("zswap's limit")?;
     fs::write(format!("{ZSWAP}/enabled"), "1").context("switching zswap on")?;
     stage
         .worker(|| {
-            let mut region = Region::anonymous(PAGES, context.seed)?;
+            let mut region = Region::anonymous(2 * PAGES, context.seed)?;
             let mut rng = Rng::new(context.seed);
             region.write_all();
             ensure!(zswap_pages()? > 0, "zswap took no page");

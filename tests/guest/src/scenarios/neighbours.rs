@@ -15,7 +15,7 @@ const FTRACE_ENABLED: &str = "/proc/sys/kernel/ftrace_enabled";
 /// The hooked functions by which pages come and go on this kernel: store, load.
 fn hooked(context: &Context) -> [&'static str; 2] {
     if context.kernel < (6, 6) {
-        ["__frontswap_store", "__frontswap_load"]
+        ["__frontswap_store", "swap_readpage"]
     } else {
         ["zswap_store", "zswap_load"]
     }
