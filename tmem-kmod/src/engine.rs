@@ -383,7 +383,9 @@ impl<H: Host> Engine<H> {
             }]);
             Err(outcome)
         };
-        if !home.charge(footprint) && !(self.make_room_in(handle.pool) && home.charge(footprint)) {
+        let charged =
+            home.charge(footprint) || (self.make_room_in(handle.pool) && home.charge(footprint));
+        if !charged {
             return undo(0, Outcome::RefusedLimit);
         }
         if home.is_persistent() && !self.memory.host.pin() {
