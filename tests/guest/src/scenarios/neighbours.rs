@@ -111,6 +111,10 @@ pub(super) fn function_tracer(context: &Context) -> Result<()> {
         stage.exercise(context, part)?;
         let seen = trace()?;
         write("current_tracer", "nop")?;
+        // 5.10's graph tracer gets the redirected address, which its filter does not hold.
+        if tracer == "function_graph" && context.kernel < (5, 11) {
+            continue;
+        }
         for function in functions {
             ensure!(seen.contains(function), "{tracer} does not see {function}");
         }
