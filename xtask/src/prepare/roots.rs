@@ -15,8 +15,8 @@ use super::packages::is_root;
 use crate::paths;
 use crate::process::{capture, describe, run, say};
 
-/// Where suites come from; `TMEM_MIRROR` names another.
-const MIRROR: &str = "http://deb.debian.org/debian";
+/// Names the mirror that suites come from, instead of mmdebstrap's own choice.
+const MIRROR: &str = "TMEM_MIRROR";
 
 /// Enters the root $1 with an empty /tmp in memory, and runs what follows.
 const ENTER: &str = "mount -t tmpfs tmpfs \"$1/tmp\" && exec chroot \"$@\"";
@@ -192,8 +192,9 @@ fn make_root(what: &str, suite: &str, include: &str, hooks: &[&str], path: &Path
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = parent.join(format!("{name}.tmp"));
     remove(&unfinished)?;
-    let mirror = std::env::var("TMEM_MIRROR").unwrap_or_else(|_| MIRROR.to_owned());
-    say(format!("downloading {what} from {mirror} (a few minutes)"));
+    let mirror = std::env::var(MIRROR).ok();
+    let from = mirror.as_deref().unwrap_or("Debian's default mirror");
+    say(format!("downloading {what} from {from} (a few minutes)"));
     let log_path = parent.join(format!("{name}.log"));
     let log = fs::File::create(&log_path).with_context(|| log_path.display().to_string())?;
     let begin = Instant::now();
@@ -224,7 +225,7 @@ fn make_root(what: &str, suite: &str, include: &str, hooks: &[&str], path: &Path
         command.arg(format!("--customize-hook={hook}"));
     }
     command.arg("--keyring=/usr/share/keyrings/debian-archive-keyring.gpg");
-    command.arg(suite).arg(&unfinished).arg(&mirror);
+    command.arg(suite).arg(&unfinished).args(&mirror);
     command
         .stdin(std::process::Stdio::null())
         .stdout(log.try_clone()?)
@@ -238,7 +239,7 @@ fn make_root(what: &str, suite: &str, include: &str, hooks: &[&str], path: &Path
         let tail: Vec<&str> = tail.into_iter().rev().collect();
         bail!(
             "cannot unpack {what}: mmdebstrap failed ({status}); the end of {}:\n{}\n\
-             is {mirror} reachable? TMEM_MIRROR names another mirror",
+             is {from} reachable? {MIRROR} names another mirror",
             log_path.display(),
             tail.join("\n")
         );
