@@ -173,7 +173,7 @@ pub(super) fn flip(context: &Context) -> Result<()> {
 
 /// Free memory after several whole lives of the module is what it was after few.
 pub(super) fn leak(context: &Context) -> Result<()> {
-    const LIVES: u64 = 6;
+    const LIVES: u64 = 8;
     /// What the kernel itself takes and gives from one time to the next; seen without the
     /// module too.
     const TOLERANCE_KIB: u64 = 8192;
@@ -197,9 +197,9 @@ pub(super) fn leak(context: &Context) -> Result<()> {
         tally.verdict()?;
         free.push(settled_free_kib()?);
     }
-    // The first life warms up what the kernel keeps.
+    // The first two lives warm up what the kernel keeps.
     let most = |lives: &[u64]| lives.iter().copied().max().unwrap_or_default();
-    let lost = most(&free[1..3]).saturating_sub(most(&free[4..]));
+    let lost = most(&free[2..4]).saturating_sub(most(&free[6..]));
     context.data(json!({ "free_kib": free, "lost_kib": lost }));
     ensure!(
         lost < TOLERANCE_KIB,
