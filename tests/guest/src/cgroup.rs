@@ -33,12 +33,14 @@ impl Cgroup {
 
     /// Lets the group use all memory, for a swapoff.
     pub(crate) fn lift_limit(&self) -> Result<()> {
+        self.set("memory.high", "max")?;
         self.set("memory.max", "max")
     }
 
-    /// Limits the group again; what it uses beyond is reclaimed.
+    /// Limits the group again; what it uses beyond is reclaimed. Not by `memory.max`, which
+    /// kills the group's processes where reclaim does not keep up.
     pub(crate) fn limit(&self, mib: u64) -> Result<()> {
-        self.set("memory.max", &format!("{mib}M"))
+        self.set("memory.high", &format!("{mib}M"))
     }
 
     fn set(&self, file: &str, value: &str) -> Result<()> {
