@@ -45,6 +45,9 @@ pub struct Interval {
     pub own_cpu_ns: u64,
     /// Time in the eBPF programs in ns; `None` when it is not measured.
     pub programs_ns: Option<u64>,
+    /// Share of the time in which some task waited for memory, 0 to 1; `None`
+    /// where the kernel does not measure pressure.
+    pub pressure: Option<f64>,
 }
 
 impl Interval {
@@ -93,6 +96,7 @@ impl Interval {
                 .cost
                 .programs_ns
                 .map(|now| now.saturating_sub(start.cost.programs_ns.unwrap_or(0))),
+            pressure: pressure_share(start, end),
         }
     }
 
@@ -152,6 +156,30 @@ impl Interval {
         }
         Some(sum)
     }
+
+    /// Durations of the operations of one kind that did what was asked, over all
+    /// pools; `None` when they are not observed.
+    pub fn work_latency(&self, op: Op) -> Option<Histogram> {
+        Some(latency_of(self.cells.as_ref()?, op, |_| true))
+    }
+}
+
+/// Durations of the operations of kind `op` that did what was asked, from the
+/// cells of the pools that `wanted` accepts. Misses and refusals cost next to
+/// nothing and would hide what the work costs.
+pub fn latency_of(cells: &[CellSnapshot], op: Op, wanted: impl Fn(u32) -> bool) -> Histogram {
+    let mut sum = Histogram::default();
+    for cell in cells {
+        let worked = cell.outcome.is_stored()
+            || matches!(
+                cell.outcome,
+                Outcome::Hit | Outcome::Flushed | Outcome::Evicted
+            );
+        if cell.op == op && worked && wanted(cell.pool) {
+            sum.merge(&cell.histogram);
+        }
+    }
+    sum
 }
 
 /// Bytes that the pages had when they were put, for a byte of data kept;
@@ -178,6 +206,16 @@ fn sum_stored(outcomes: &[u64; OUTCOMES]) -> u64 {
 
 fn stored(stats: &Stats) -> u64 {
     sum_stored(&stats.outcomes)
+}
+
+fn pressure_share(start: &Snapshot, end: &Snapshot) -> Option<f64> {
+    let waited_us = end
+        .pressure?
+        .some_total_us
+        .saturating_sub(start.pressure?.some_total_us);
+    let ns = end.taken_ns.saturating_sub(start.taken_ns);
+    // The kernel adds it up a little late: never more than all the time.
+    share(waited_us.saturating_mul(1000).min(ns), ns)
 }
 
 /// How much `counter` rose in the persistent pools that are there at the end.

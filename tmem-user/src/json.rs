@@ -9,6 +9,8 @@ use tmem_common::histogram::lower_bound;
 use tmem_common::op::{OUTCOMES, Op, Outcome};
 use tmem_common::stats::Stats;
 
+use crate::check::{self, Verdict};
+use crate::doctor::Finding;
 use crate::histogram::Histogram;
 use crate::interval::{Interval, compression_ratio, memory_ratio};
 use crate::source::{
@@ -71,6 +73,22 @@ pub enum Body<'a> {
     Set {
         /// Every change, in the order made.
         changes: Vec<ChangeJson<'a>>,
+    },
+    /// `tmem check`.
+    Check {
+        /// Whether all conditions held; none when one cannot be measured.
+        held: Option<bool>,
+        /// Each condition with its value, in the order of the options.
+        conditions: Vec<ConditionJson<'a>>,
+        /// The report of the time measured.
+        report: Box<StatsJson>,
+    },
+    /// `tmem doctor`.
+    Doctor {
+        /// Whether nothing found keeps tmem from working.
+        works: bool,
+        /// Everything found.
+        findings: Vec<FindingJson<'a>>,
     },
     /// `tmem drain`.
     Drain {
@@ -165,13 +183,23 @@ impl StatsJson {
     }
 }
 
-/// The command that `tmem stats -- COMMAND` ran.
+/// The command that ran while it was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct CommandJson {
     /// The command and its arguments.
     pub argv: Vec<String>,
     /// Its exit status, 128 + n when signal n ended it.
     pub exit_code: i32,
+    /// From its start to its end, in ns.
+    pub wall_ns: u64,
+    /// CPU time in programs, in ns.
+    pub user_ns: u64,
+    /// CPU time in the kernel, in ns.
+    pub system_ns: u64,
+    /// Largest resident memory of one of its processes in bytes.
+    pub peak_resident_bytes: u64,
+    /// Page faults that had to read something.
+    pub major_faults: u64,
 }
 
 #[derive(Serialize)]
@@ -435,6 +463,57 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
             key: &tunable.key,
             value: &tunable.value,
             allowed: &tunable.allowed,
+        }
+    }
+}
+
+/// A condition of `tmem check`.
+#[derive(Serialize)]
+pub struct ConditionJson<'a> {
+    name: &'a str,
+    side: &'static str,
+    bound: f64,
+    unit: &'static str,
+    value: Option<f64>,
+    verdict: &'static str,
+    why: Option<&'a str>,
+}
+
+impl<'a> From<&'a check::Outcome> for ConditionJson<'a> {
+    fn from(outcome: &'a check::Outcome) -> Self {
+        let (verdict, why) = match &outcome.verdict {
+            Verdict::Held => ("held", None),
+            Verdict::Failed => ("failed", None),
+            Verdict::NotMeasured(why) => ("not_measured", Some(why.as_str())),
+        };
+        Self {
+            name: outcome.condition.name,
+            side: outcome.condition.side.name(),
+            bound: outcome.condition.bound,
+            unit: outcome.condition.quantity.unit(),
+            value: outcome.value,
+            verdict,
+            why,
+        }
+    }
+}
+
+/// Something that `tmem doctor` looked at.
+#[derive(Serialize)]
+pub struct FindingJson<'a> {
+    what: &'a str,
+    grade: &'static str,
+    found: &'a str,
+    advice: &'a str,
+}
+
+impl<'a> From<&'a Finding> for FindingJson<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            what: finding.what,
+            grade: finding.grade.name(),
+            found: &finding.found,
+            advice: &finding.advice,
         }
     }
 }

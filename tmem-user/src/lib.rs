@@ -1,9 +1,12 @@
 //! The library behind the `tmem` tool: one [`source::Source`] trait with its
 //! snapshots, what implements it, and what reads it.
 
+pub mod check;
 pub mod cli;
+pub mod columns;
 pub mod control;
 pub mod dashboard;
+pub mod doctor;
 pub mod drain;
 pub mod embedded;
 pub mod histogram;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -24,6 +25,39 @@ fn clock_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
         + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// What the child processes that ended took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChildUsage {
+    /// CPU time in programs.
+    pub user: Duration,
+    /// CPU time in the kernel.
+    pub system: Duration,
+    /// Largest resident memory of one of them in bytes.
+    pub peak_resident_bytes: u64,
+    /// Page faults that had to read something.
+    pub major_faults: u64,
+}
+
+/// What the child processes of this one that ended took, all together.
+pub fn child_usage() -> ChildUsage {
+    let time = |time: libc::timeval| {
+        let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
+        seconds + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the call fills the structure it is given, for which zeroes are valid.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    ChildUsage {
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        peak_resident_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        major_faults: u64::try_from(usage.ru_majflt).unwrap_or(0),
+    }
 }
 
 /// Resident memory of this process in bytes; 0 when /proc does not tell.

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 
 use tmem_common::op::Op;
 
+use crate::check::{self, Side, Verdict};
+use crate::doctor::{Finding, Grade};
 use crate::interval::{Interval, compression_ratio, memory_ratio};
+use crate::json::CommandJson;
 use crate::source::{CellSnapshot, Change, PoolSnapshot, Snapshot, Tunable};
 use crate::units::{show_bytes, show_count, show_ns, show_share};
 
@@ -181,31 +184,86 @@ pub fn status(source: &str, snapshot: &Snapshot, tunables: &[Tunable], palette: 
     text
 }
 
-/// `tmem pools`.
-pub fn pools(pools: &[PoolSnapshot], palette: Palette) -> String {
-    if pools.is_empty() {
-        return "no pools\n".to_owned();
-    }
-    let mut table = Table::new(&[
-        "Pool", "Id", "Kind", "Codec", "Weight", "Limit", "Frozen", "Pages", "Data", "Store",
-        "Ratio",
-    ]);
-    for pool in pools {
+/// `tmem check`: each condition with its value, and the sum.
+pub fn conditions(outcomes: &[check::Outcome], palette: Palette) -> String {
+    let mut table = Table::new(&["Condition", "Wanted", "Measured", "Verdict"]);
+    let mut reasons = String::new();
+    for outcome in outcomes {
+        let condition = &outcome.condition;
+        let sign = match condition.side {
+            Side::Min => ">=",
+            Side::Max => "<=",
+        };
+        let show = |value| condition.quantity.show(value);
+        let verdict = match &outcome.verdict {
+            Verdict::Held => "held",
+            Verdict::Failed => "FAILED",
+            Verdict::NotMeasured(why) => {
+                let note = format!("not measured: {} ({why})", condition.name);
+                let _ = writeln!(reasons, "{}", palette.warn(&note));
+                "NOT MEASURED"
+            }
+        };
         table.row(vec![
-            pool.name(),
-            pool.id.to_string(),
-            pool.kind.name().to_owned(),
-            pool.codec.clone(),
-            pool.weight.to_string(),
-            pool.limit_bytes.map_or_else(|| "-".to_owned(), show_bytes),
-            if pool.frozen { "yes" } else { "no" }.to_owned(),
-            show_count(pool.stats.pages),
-            show_bytes(pool.stats.data_bytes),
-            show_bytes(pool.stats.store_bytes),
-            ratio(compression_ratio(&pool.stats)),
+            condition.name.to_owned(),
+            format!("{sign} {}", show(condition.bound)),
+            outcome.value.map_or_else(|| "-".to_owned(), show),
+            verdict.to_owned(),
         ]);
     }
-    table.render(palette)
+    let sum = match check::sum(outcomes) {
+        check::Sum::Held => palette.good("every condition held"),
+        check::Sum::Failed => palette.bad("failed"),
+        check::Sum::NotMeasured => palette.warn("cannot be measured"),
+    };
+    format!("{}{reasons}{sum}\n", table.render(palette))
+}
+
+/// `tmem run`: the command and what it took.
+pub fn command(command: &CommandJson) -> String {
+    let seconds = |ns: u64| format!("{:.2} s", ns as f64 / 1e9);
+    let mut text = String::new();
+    line(&mut text, "Command", &command.argv.join(" "));
+    line(
+        &mut text,
+        "Took",
+        &format!(
+            "{} ({} of CPU in programs, {} in the kernel), exit code {}",
+            seconds(command.wall_ns),
+            seconds(command.user_ns),
+            seconds(command.system_ns),
+            command.exit_code
+        ),
+    );
+    line(
+        &mut text,
+        "Peak memory",
+        &format!(
+            "{}, {} major faults",
+            show_bytes(command.peak_resident_bytes),
+            show_count(command.major_faults)
+        ),
+    );
+    text
+}
+
+/// `tmem doctor`: one line a finding, with what to do below it.
+pub fn findings(findings: &[Finding], palette: Palette) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let grade = format!("{:<8}", finding.grade.name());
+        let grade = match finding.grade {
+            Grade::Good => palette.good(&grade),
+            Grade::Note => palette.bold(&grade),
+            Grade::Warning => palette.warn(&grade),
+            Grade::Problem => palette.bad(&grade),
+        };
+        let _ = writeln!(text, "{grade} {:<11} {}", finding.what, finding.found);
+        if !finding.advice.is_empty() {
+            let _ = writeln!(text, "{:20} -> {}", "", finding.advice);
+        }
+    }
+    text
 }
 
 /// `tmem stats`: the interval in a few lines, then latencies by operation.

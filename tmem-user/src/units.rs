@@ -62,6 +62,28 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a time above 0 such as 500ms, 2s or 1m is wanted".to_owned())
 }
 
+/// Reads a duration of an operation: `50us`, `800ns`, `1.5ms` or `1s`.
+///
+/// # Errors
+/// A text that says which forms are taken.
+pub fn parse_short_time(text: &str) -> Result<Duration, String> {
+    let units = [
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+    ];
+    units
+        .iter()
+        .find_map(|(unit, ns)| Some((text.strip_suffix(unit)?, ns)))
+        .filter(|(digits, _)| digits.starts_with(|first: char| first.is_ascii_digit()))
+        .and_then(|(digits, ns)| Some((digits.parse::<f64>().ok()? * ns).round()))
+        .filter(|ns| (1.0..1e18).contains(ns))
+        .map(|ns| Duration::from_nanos(ns as u64))
+        .ok_or_else(|| "a time above 0 such as 50us, 800ns or 1.5ms is wanted".to_owned())
+}
+
 /// Bytes with three significant digits and a binary unit: `1.50 MiB`.
 pub fn show_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -160,6 +182,16 @@ mod tests {
         assert_eq!(parse_duration("1m"), Ok(Duration::from_secs(60)));
         for bad in ["", "0s", "s", "-1s", "1h", "1.5s"] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn short_times_need_their_unit() {
+        assert_eq!(parse_short_time("50us"), Ok(Duration::from_micros(50)));
+        assert_eq!(parse_short_time("1.5ms"), Ok(Duration::from_micros(1500)));
+        assert_eq!(parse_short_time("2s"), Ok(Duration::from_secs(2)));
+        for bad in ["", "50", "us", "-1us", "infs", "0ns", "1h", "1e30s"] {
+            assert!(parse_short_time(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use tmem_common::op::Op;
+
+use crate::check::{Condition, Quantity, Side};
+use crate::columns::Style;
 use crate::text::Palette;
-use crate::units::parse_duration;
+use crate::units::{parse_duration, parse_short_time};
 use crate::workload::Spec;
 
 const EXIT_CODES: &str = "\
@@ -90,7 +94,13 @@ pub(super) enum Command {
     /// Count and time operations for a while
     Stats(Stats),
     /// List the pools
-    Pools,
+    Pools(Pools),
+    /// Measure, and end with 0 only if every condition held
+    Check(Check),
+    /// Run a command, and report what tmem did meanwhile
+    Run(Run),
+    /// Look at this machine: would tmem work, and what to do where it would not
+    Doctor(Doctor),
     /// Change tunables: all of them, or none if one is not allowed
     Set(Set),
     /// Empty the module by taking every swap device off and on, so that it can be unloaded
@@ -112,14 +122,219 @@ pub(super) struct Stats {
     #[arg(long, short = 'n', value_name = "N", requires = "watch")]
     pub(super) count: Option<u64>,
     /// Show operations by cgroup too
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["csv", "raw", "columns"])]
     pub(super) cgroups: bool,
+    #[command(flatten)]
+    pub(super) table: Table,
     /// Do without eBPF: counts only, no latencies
     #[arg(long)]
     pub(super) no_ebpf: bool,
     /// Measure while this command runs; its output goes to standard error
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<String>,
+}
+
+/// How a table is printed.
+#[derive(Debug, Args)]
+pub(super) struct Table {
+    /// Print these columns, in this order
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "COLUMN,...",
+        value_delimiter = ',',
+        conflicts_with = "json"
+    )]
+    pub(super) columns: Vec<String>,
+    /// Comma-separated values with plain numbers
+    #[arg(long, conflicts_with = "json")]
+    pub(super) csv: bool,
+    /// Words with a blank between them, and plain numbers
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    pub(super) raw: bool,
+    /// No line with the names of the columns
+    #[arg(long, conflicts_with = "json")]
+    pub(super) no_headings: bool,
+}
+
+impl Table {
+    /// Whether a table was asked for where a report is usual.
+    pub(super) fn wanted(&self) -> bool {
+        self.csv || self.raw || !self.columns.is_empty()
+    }
+
+    pub(super) fn style(&self) -> Style {
+        if self.csv {
+            Style::Csv
+        } else if self.raw {
+            Style::Raw
+        } else {
+            Style::People
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pools {
+    #[command(flatten)]
+    pub(super) table: Table,
+    /// The same as --no-headings
+    #[arg(short = 'n')]
+    pub(super) bare: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  every condition held
+  1  a condition failed
+  2  wrong usage
+  3  no condition failed, but at least one cannot be measured")]
+pub(super) struct Check {
+    /// Gets that find their page, of all gets: 0.6 or 60%
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    min_hit_rate: Option<f64>,
+    /// Refused puts, of all puts
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    max_refused: Option<f64>,
+    /// Bytes of the pages held for a byte of memory used, at the end
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    min_ratio: Option<f64>,
+    /// Half of the successful puts take no longer
+    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
+    max_p50_put: Option<f64>,
+    /// 99 % of the successful puts take no longer
+    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
+    max_p99_put: Option<f64>,
+    /// 99.9 % of the successful puts take no longer
+    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
+    max_p999_put: Option<f64>,
+    /// Half of the hits take no longer
+    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
+    max_p50_get: Option<f64>,
+    /// 99 % of the hits take no longer
+    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
+    max_p99_get: Option<f64>,
+    /// 99.9 % of the hits take no longer
+    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
+    max_p999_get: Option<f64>,
+    /// Share of the time in which some task waits for memory
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    max_pressure: Option<f64>,
+    /// Pages written to swap devices
+    #[arg(long, value_name = "PAGES")]
+    max_swap_written: Option<u32>,
+    /// How long to measure; with a COMMAND, stop it after that time [default: 1s]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub(super) time: Option<Duration>,
+    /// Measure while this command runs, which has to end with 0
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+impl Check {
+    /// The conditions asked for, in the order of the options.
+    pub(super) fn conditions(&self) -> Vec<Condition> {
+        let latency = |op, quantile| Quantity::Latency { op, quantile };
+        let asked = [
+            (
+                "min-hit-rate",
+                Quantity::HitRate,
+                Side::Min,
+                self.min_hit_rate,
+            ),
+            (
+                "max-refused",
+                Quantity::Refused,
+                Side::Max,
+                self.max_refused,
+            ),
+            ("min-ratio", Quantity::Ratio, Side::Min, self.min_ratio),
+            (
+                "max-p50-put",
+                latency(Op::Put, 0.5),
+                Side::Max,
+                self.max_p50_put,
+            ),
+            (
+                "max-p99-put",
+                latency(Op::Put, 0.99),
+                Side::Max,
+                self.max_p99_put,
+            ),
+            (
+                "max-p999-put",
+                latency(Op::Put, 0.999),
+                Side::Max,
+                self.max_p999_put,
+            ),
+            (
+                "max-p50-get",
+                latency(Op::Get, 0.5),
+                Side::Max,
+                self.max_p50_get,
+            ),
+            (
+                "max-p99-get",
+                latency(Op::Get, 0.99),
+                Side::Max,
+                self.max_p99_get,
+            ),
+            (
+                "max-p999-get",
+                latency(Op::Get, 0.999),
+                Side::Max,
+                self.max_p999_get,
+            ),
+            (
+                "max-pressure",
+                Quantity::Pressure,
+                Side::Max,
+                self.max_pressure,
+            ),
+            (
+                "max-swap-written",
+                Quantity::SwapWritten,
+                Side::Max,
+                self.max_swap_written.map(f64::from),
+            ),
+            (
+                "command",
+                Quantity::ExitCode,
+                Side::Max,
+                (!self.command.is_empty()).then_some(0.0),
+            ),
+        ];
+        let condition = |(name, quantity, side, bound): (_, _, _, Option<f64>)| {
+            Some(Condition {
+                name,
+                quantity,
+                side,
+                bound: bound?,
+            })
+        };
+        asked.into_iter().filter_map(condition).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Write the report to this file instead of standard error
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Do without eBPF: counts only, no latencies
+    #[arg(long)]
+    pub(super) no_ebpf: bool,
+    /// The command; its input, output and exit code are untouched
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Look at the system whose root directory is here
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(super) root: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -148,11 +363,37 @@ pub(super) struct Top {
     #[arg(long, conflicts_with = "batch")]
     pub(super) ascii: bool,
     /// Print reports instead of drawing, for files and pipes
-    #[arg(long)]
+    #[arg(long, required_if_eq_any = [("csv", "true"), ("raw", "true")])]
     pub(super) batch: bool,
     /// Stop after this many reports of --batch
     #[arg(long, short = 'n', value_name = "N", requires = "batch")]
     pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) table: Table,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let (digits, whole) = match text.strip_suffix('%') {
+        Some(digits) => (digits.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    digits
+        .parse::<f64>()
+        .map(|share| share / whole)
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "a share from 0 to 1 or 0% to 100% is wanted".to_owned())
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|ratio| ratio.is_finite() && *ratio >= 0.0)
+        .ok_or_else(|| "a number such as 2.5 is wanted".to_owned())
+}
+
+fn parse_ns(text: &str) -> Result<f64, String> {
+    parse_short_time(text).map(|time| time.as_nanos() as f64)
 }
 
 fn parse_assignment(text: &str) -> Result<(String, String), String> {
@@ -171,6 +412,16 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shares_are_parts_or_percents() {
+        assert_eq!(parse_share("0.6"), Ok(0.6));
+        assert_eq!(parse_share("60%"), Ok(0.6));
+        for bad in ["60", "-1%", "x", "NaN", ""] {
+            assert!(parse_share(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_ratio("inf").is_err());
     }
 
     #[test]

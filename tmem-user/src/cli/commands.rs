@@ -1,31 +1,24 @@
 //! The commands of `tmem`: each opens a source, asks it, and prints.
 
 use std::io::{self, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tokio::process;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{Cli, Command, Drain, Global, Set, Stats, Top};
-use super::{FAILED, USAGE};
+use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Set, Stats, Top};
+use super::{FAILED, USAGE, measure};
+use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
 use crate::dashboard;
+use crate::doctor::{self, Grade};
 use crate::drain::drain;
 use crate::embedded::EmbeddedSource;
-use crate::interval::Interval;
-use crate::json::{Body, CommandJson, Document, StatsJson};
+use crate::json::{Body, Document};
 use crate::live::{LiveOptions, LiveSource};
-use crate::source::{Snapshot, Source, apply};
+use crate::source::{Source, apply};
 use crate::swaps::SystemSwaps;
 use crate::text;
-
-/// Measured when `tmem stats` is not told how long.
-const DEFAULT_TIME: Duration = Duration::from_secs(1);
 
 /// Runs the command asked for; the exit code.
 pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
@@ -33,13 +26,17 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Status => status(global),
         Command::Stats(stats) if stats.command.is_empty() => {
-            let time = stats.time.unwrap_or(DEFAULT_TIME);
+            let time = stats.time.unwrap_or(measure::DEFAULT_TIME);
             let reports = if stats.watch { stats.count } else { Some(1) };
+            let printer = measure::Printer::new(global, &stats.table, stats.cgroups)?;
             let source = open(global, Watch::of(&stats))?;
-            report(global, source, time, reports, stats.cgroups).await
+            measure::report(printer, source, time, reports).await
         }
-        Command::Stats(stats) => stats_of_command(global, &stats).await,
-        Command::Pools => pools(global),
+        Command::Stats(stats) => measure::stats_of_command(global, &stats).await,
+        Command::Pools(options) => pools(global, &options),
+        Command::Check(check) => measure::check(global, &check).await,
+        Command::Run(run) => measure::run(global, &run).await,
+        Command::Doctor(doctor) => examine(global, &doctor),
         Command::Set(set) => change(global, &set),
         Command::Drain(options) => empty(global, &options).await,
         Command::Top(top) => watch(global, &top).await,
@@ -48,18 +45,18 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
 
 /// What to observe beyond sysfs.
 #[derive(Clone, Copy)]
-struct Watch {
-    observe: bool,
-    sample_one_in: u32,
+pub(super) struct Watch {
+    pub(super) observe: bool,
+    pub(super) sample_one_in: u32,
 }
 
 impl Watch {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         observe: false,
         sample_one_in: 0,
     };
 
-    fn of(stats: &Stats) -> Self {
+    pub(super) fn of(stats: &Stats) -> Self {
         Self {
             observe: !stats.no_ebpf,
             sample_one_in: 0,
@@ -67,7 +64,7 @@ impl Watch {
     }
 }
 
-fn open(global: &Global, watch: Watch) -> anyhow::Result<Box<dyn Source>> {
+pub(super) fn open(global: &Global, watch: Watch) -> anyhow::Result<Box<dyn Source>> {
     if global.embedded {
         let spec = global.workload.clone().unwrap_or_default();
         return Ok(Box::new(EmbeddedSource::start(&spec, watch.sample_one_in)?));
@@ -81,13 +78,13 @@ fn open(global: &Global, watch: Watch) -> anyhow::Result<Box<dyn Source>> {
 
 /// Writes to standard output at once, so that a reader sees every report when
 /// it is due.
-fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-fn print_json(body: Body<'_>) -> anyhow::Result<()> {
+pub(super) fn print_json(body: Body<'_>) -> anyhow::Result<()> {
     let line = Document::new(body).to_line()?;
     print(&format!("{line}\n"))?;
     Ok(())
@@ -115,7 +112,9 @@ fn status(global: &Global) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn pools(global: &Global) -> anyhow::Result<u8> {
+fn pools(global: &Global, options: &Pools) -> anyhow::Result<u8> {
+    let table = &options.table;
+    let layout = Layout::choose(POOL_COLUMNS, &table.columns, table.style())?;
     let mut source = open(global, Watch::NOTHING)?;
     let snapshot = source.snapshot()?;
     if global.json {
@@ -124,9 +123,29 @@ fn pools(global: &Global) -> anyhow::Result<u8> {
             pools: snapshot.pools.iter().map(Into::into).collect(),
         })?;
     } else {
-        print(&text::pools(&snapshot.pools, global.palette_for_stdout()))?;
+        print(&layout.table(&snapshot.pools, !(table.no_headings || options.bare)))?;
     }
     Ok(0)
+}
+
+fn examine(global: &Global, options: &Doctor) -> anyhow::Result<u8> {
+    if !options.root.is_dir() {
+        log::error!("--root {}: not a directory", options.root.display());
+        return Ok(USAGE);
+    }
+    let findings = doctor::examine(&options.root, doctor::Rights::of_this_process());
+    let well = findings
+        .iter()
+        .all(|finding| finding.grade < Grade::Problem);
+    if global.json {
+        print_json(Body::Doctor {
+            works: well,
+            findings: findings.iter().map(Into::into).collect(),
+        })?;
+    } else {
+        print(&text::findings(&findings, global.palette_for_stdout()))?;
+    }
+    Ok(if well { 0 } else { FAILED })
 }
 
 fn change(global: &Global, set: &Set) -> anyhow::Result<u8> {
@@ -140,102 +159,6 @@ fn change(global: &Global, set: &Set) -> anyhow::Result<u8> {
         print(&text::changes(&changes, global.palette_for_stdout()))?;
     }
     Ok(0)
-}
-
-/// Prints a report after each `time`, so many of them, or without end.
-async fn report(
-    global: &Global,
-    mut source: Box<dyn Source>,
-    time: Duration,
-    reports: Option<u64>,
-    cgroups: bool,
-) -> anyhow::Result<u8> {
-    let mut earlier = source.snapshot()?;
-    let mut ticks = tokio::time::interval(time);
-    ticks.tick().await;
-    let mut printed = 0;
-    while reports.is_none_or(|reports| printed < reports) {
-        ticks.tick().await;
-        let snapshot = source.snapshot()?;
-        if printed > 0 && !global.json {
-            print("\n")?;
-        }
-        print_stats(global, source.as_ref(), &earlier, &snapshot, None, cgroups)?;
-        earlier = snapshot;
-        printed += 1;
-    }
-    Ok(0)
-}
-
-fn print_stats(
-    global: &Global,
-    source: &dyn Source,
-    earlier: &Snapshot,
-    snapshot: &Snapshot,
-    command: Option<CommandJson>,
-    cgroups: bool,
-) -> anyhow::Result<()> {
-    let interval = Interval::between(earlier, snapshot);
-    let source = source.describe();
-    if global.json {
-        let stats = StatsJson::new(source, snapshot, &interval, command);
-        return print_json(Body::Stats(Box::new(stats)));
-    }
-    let palette = global.palette_for_stdout();
-    let mut report = text::stats(&source, snapshot, &interval, palette);
-    if cgroups {
-        report.push_str(&text::cgroups(&interval, palette));
-    }
-    print(&report)?;
-    Ok(())
-}
-
-/// Measures while a command runs. Its standard output goes to standard error,
-/// so that ours holds the report alone; its exit code becomes ours.
-async fn stats_of_command(global: &Global, stats: &Stats) -> anyhow::Result<u8> {
-    let [program, arguments @ ..] = stats.command.as_slice() else {
-        bail!("no command");
-    };
-    let mut source = open(global, Watch::of(stats))?;
-    // The command gets these from the terminal too: we outlive it to report.
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut quits = signal(SignalKind::quit())?;
-    let earlier = source.snapshot()?;
-    let mut child = process::Command::new(program)
-        .args(arguments)
-        .stdout(Stdio::from(io::stderr()))
-        .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status?,
-            _ = interrupts.recv() => {}
-            _ = quits.recv() => {}
-        }
-    };
-    let snapshot = source.snapshot()?;
-    let exit_code = exit_code_of(status);
-    let command = CommandJson {
-        argv: stats.command.clone(),
-        exit_code,
-    };
-    print_stats(
-        global,
-        source.as_ref(),
-        &earlier,
-        &snapshot,
-        Some(command),
-        stats.cgroups,
-    )?;
-    Ok(u8::try_from(exit_code).unwrap_or(FAILED))
-}
-
-/// As shells tell it: 128 + n for signal n.
-fn exit_code_of(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(i32::from(FAILED))
 }
 
 async fn empty(global: &Global, options: &Drain) -> anyhow::Result<u8> {
@@ -302,10 +225,12 @@ async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
         observe: true,
         sample_one_in: top.sample,
     };
-    let source = open(global, observation)?;
     if top.batch {
-        return report(global, source, top.interval, top.count, true).await;
+        let printer = measure::Printer::new(global, &top.table, true)?;
+        let source = open(global, observation)?;
+        return measure::report(printer, source, top.interval, top.count).await;
     }
+    let source = open(global, observation)?;
     let options = dashboard::Options {
         interval: top.interval,
         color: global.palette_for_stdout().on,

@@ -1,13 +1,16 @@
 //! The command line: what is asked for, and how it ends.
 
 mod args;
+mod child;
 mod commands;
+mod measure;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::columns::UnknownColumn;
 use crate::drain::DrainError;
 use crate::source::SourceError;
 use crate::text::{Palette, error_chain};
@@ -60,6 +63,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref() {
         return source_exit_code(error);
+    }
+    if error.is::<UnknownColumn>() {
+        return USAGE;
     }
     match error.downcast_ref() {
         Some(DrainError::Source(error)) => source_exit_code(error),

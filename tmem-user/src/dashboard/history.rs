@@ -9,7 +9,8 @@ use tmem_common::op::{OPS, Op, Outcome};
 use tmem_common::stats::Stats;
 
 use crate::histogram::Histogram;
-use crate::source::{CellSnapshot, PoolKind, Snapshot};
+use crate::interval::latency_of;
+use crate::source::{PoolKind, Snapshot};
 
 /// Points kept: ten minutes at one a second.
 const POINTS: usize = 600;
@@ -261,28 +262,6 @@ impl Base {
         }
         rates
     }
-}
-
-/// Durations of the operations of kind `op` that did what was asked, from the
-/// cells of the pools that `wanted` accepts. Misses and refusals cost next to
-/// nothing and would hide what the work costs.
-pub(super) fn latency_of(
-    cells: &[CellSnapshot],
-    op: Op,
-    wanted: impl Fn(u32) -> bool,
-) -> Histogram {
-    let mut sum = Histogram::default();
-    for cell in cells {
-        let worked = cell.outcome.is_stored()
-            || matches!(
-                cell.outcome,
-                Outcome::Hit | Outcome::Flushed | Outcome::Evicted
-            );
-        if cell.op == op && worked && wanted(cell.pool) {
-            sum.merge(&cell.histogram);
-        }
-    }
-    sum
 }
 
 /// How often operations ended so.

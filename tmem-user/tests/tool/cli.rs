@@ -70,11 +70,142 @@ fn pools_are_listed_by_name() {
     assert_golden(
         &out(&output),
         "
-    Pool                                  Id        Kind    Codec  Weight     Limit  Frozen  Pages      Data     Store  Ratio
-    swap                                   0  persistent  default     100         -      no  1,000  1.17 MiB  1.18 MiB   3.00
-    00112233-4455-6677-8899-aabbccddeeff   4   ephemeral  default     100  64.0 MiB      no  1,000  1.17 MiB  1.18 MiB   3.00
+    name                                  id        kind    codec  weight     limit  frozen  pages      data     store  ratio
+    swap                                   0  persistent  default     100         -       0  1,000  1.17 MiB  1.18 MiB   3.00
+    00112233-4455-6677-8899-aabbccddeeff   4   ephemeral  default     100  64.0 MiB       0  1,000  1.17 MiB  1.18 MiB   3.00
 ",
     );
+}
+
+#[test]
+fn tables_for_scripts_have_the_columns_asked_for() {
+    let fake = FakeSysfs::new();
+    let chosen = ["-o", "name,limit,ratio,hits"];
+    let run = |arguments: &[&str]| out(&fake.tmem(&[&["pools"], &chosen[..], arguments].concat()));
+    assert_eq!(run(&["--csv"]), "name,limit,ratio,hits\nswap,,3.000000,8\n");
+    assert_eq!(run(&["--raw", "-n"]), "swap - 3.000000 8\n");
+    assert_eq!(run(&["-n"]), "swap  -  3.00  8\n");
+    let batch = ["top", "--batch", "-n", "2", "--interval", "10ms", "--csv"];
+    let text = out(&fake.tmem(&[&batch[..], &["-o", "used,pages,put_p99"]].concat()));
+    assert_eq!(text, "used,pages,put_p99\n1048576,1000,\n1048576,1000,\n");
+    let text = out(&fake.tmem(&["stats", "--for", "10ms", "-o", "pages,used"]));
+    assert_eq!(text, "pages           used\n1,000       1.00 MiB\n");
+    for (command, known) in [(&["pools"][..], "weight"), (&["stats"], "hit_rate")] {
+        let output = fake.tmem(&[command, &["-o", "nmae"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains("nmae") && err(&output).contains(known));
+    }
+}
+
+#[test]
+fn checks_end_with_what_came_out() {
+    let embedded = |arguments: &[&str]| {
+        let fixed = [
+            "--embedded",
+            "--workload",
+            "zipf:pages=1000,rate=0",
+            "check",
+        ];
+        tmem(&[&fixed[..], arguments].concat())
+    };
+    let held = embedded(&[
+        "--min-hit-rate",
+        "1%",
+        "--max-p99-get",
+        "1s",
+        "--min-ratio",
+        "0.5",
+        "--for",
+        "200ms",
+    ]);
+    assert_eq!(held.status.code(), Some(0), "{}{}", out(&held), err(&held));
+    let text = out(&held);
+    assert_eq!(text.lines().count(), 5, "{text}");
+    assert!(
+        text.contains(">= 1.0 %") && text.contains("<= 1.00 s"),
+        "{text}"
+    );
+    assert!(text.ends_with("every condition held\n"), "{text}");
+
+    let failed = embedded(&[
+        "--min-ratio",
+        "100000",
+        "--max-p99-get",
+        "1s",
+        "--for",
+        "200ms",
+    ]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(out(&failed).contains("FAILED"));
+
+    // The made-up module stands still, and is not observed.
+    let fake = FakeSysfs::new();
+    let blind = [
+        "check",
+        "--min-hit-rate",
+        "0",
+        "--max-p99-get",
+        "1s",
+        "--for",
+        "10ms",
+    ];
+    let blind = fake.tmem(&blind);
+    assert_eq!(blind.status.code(), Some(3));
+    let text = out(&blind);
+    assert!(
+        text.contains("not measured: min-hit-rate (there were no gets)"),
+        "{text}"
+    );
+    assert!(text.contains("not measured: max-p99-get ("), "{text}");
+}
+
+#[test]
+fn a_check_counts_how_its_command_ends() {
+    let fake = FakeSysfs::new();
+    let check =
+        |arguments: &[&str]| fake.tmem(&[&["check", "--min-ratio", "1"], arguments].concat());
+    assert_eq!(check(&["--", "true"]).status.code(), Some(0));
+    let failed = check(&["--", "sh", "-c", "echo loud; exit 7"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert_golden(
+        &out(&failed),
+        "
+    Condition  Wanted  Measured  Verdict
+    min-ratio  >= 1.00      3.91     held
+    command       <= 0         7   FAILED
+    failed
+"
+        .replace("Wanted  Measured  Verdict", " Wanted  Measured  Verdict")
+        .as_str(),
+    );
+    assert!(err(&failed).contains("loud"));
+    // A command that --for stops did not fail.
+    let stopped = check(&["--for", "50ms", "--", "sleep", "1000"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", out(&stopped));
+}
+
+#[test]
+fn run_leaves_the_commands_output_and_code_alone() {
+    let fake = FakeSysfs::new();
+    let output = fake.tmem(&["run", "--no-ebpf", "--", "sh", "-c", "echo mine; exit 7"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(out(&output), "mine\n");
+    for words in [
+        "Command             sh -c echo mine; exit 7\n",
+        "exit code 7",
+        "Peak memory",
+    ] {
+        assert!(err(&output).contains(words), "{}", err(&output));
+    }
+    let report = fake.path("report");
+    let name = report.to_str().expect("UTF-8");
+    let output = fake.tmem(&["run", "--json", "--report", name, "--", "true"]);
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+    let text = std::fs::read_to_string(&report).expect("a report");
+    let object: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(object["command"]["argv"][0], "true");
+    let output = fake.tmem(&["run", "--", "/no/such/command"]);
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
@@ -172,6 +303,15 @@ fn wrong_usage_ends_with_2() {
         &["status", "--workload", "random"],
         &["--color", "sometimes", "status"],
         &["drain", "--embedded"],
+        &["check"],
+        &["check", "--for", "1s"],
+        &["check", "--min-hit-rate", "60"],
+        &["check", "--max-p99-get", "50"],
+        &["run"],
+        &["doctor", "--root", "/no/such/directory"],
+        &["pools", "--csv", "--raw"],
+        &["pools", "--csv", "--json"],
+        &["top", "--csv"],
     ] {
         let output = fake.tmem(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -189,6 +329,8 @@ fn a_missing_module_ends_with_3() {
         &["set", "limit=1G"],
         &["drain"],
         &["top", "--batch"],
+        &["check", "--min-ratio", "1"],
+        &["run", "--", "true"],
     ] {
         let mut arguments = vec!["--sysfs", "/no/such/directory"];
         arguments.extend(command);

@@ -7,6 +7,7 @@
 
 mod cli;
 mod control;
+mod doctor;
 mod drain;
 mod schema;
 mod support;

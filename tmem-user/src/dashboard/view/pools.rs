@@ -6,8 +6,8 @@ use tmem_common::op::{Op, Outcome};
 
 use super::{App, bar, left, pairs, right, rows, section, table, text_at, text_ending_at};
 use crate::dashboard::format::{maybe_ns, percent, rate, ratio};
-use crate::dashboard::history::{latency_of, ops, outcome, refused, stored};
-use crate::interval::memory_ratio;
+use crate::dashboard::history::{ops, outcome, refused, stored};
+use crate::interval::{latency_of, memory_ratio};
 use crate::source::{PoolSnapshot, Snapshot};
 use crate::units::{show_bytes, show_count};
 
