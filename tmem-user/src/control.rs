@@ -18,6 +18,9 @@ use crate::units::{Size, parse_size};
 /// Rights that setting needs.
 const ROOT: &str = "root (the files are writable by their owner only)";
 
+/// What a tunable that is on or off takes.
+pub(crate) const SWITCH: &str = "0 or 1";
+
 /// The module's directory, found and of a version that this tool speaks.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -52,7 +55,7 @@ pub(crate) enum Form {
 impl Form {
     pub(crate) fn allowed(&self) -> String {
         match self {
-            Form::Switch => "0 or 1".to_owned(),
+            Form::Switch => SWITCH.to_owned(),
             Form::Limit => {
                 "bytes such as 512M (suffix K, M, G) or percent of RAM such as 20%".to_owned()
             }
@@ -77,6 +80,13 @@ impl Form {
                 .parse::<u32>()
                 .is_ok_and(|weight| (1..=1000).contains(&weight)),
         }
+    }
+
+    /// The change from `old` to `value`; none if they mean the same.
+    pub(crate) fn change(&self, key: String, old: String, value: &str) -> Change {
+        let same = self.same(value, &old);
+        let new = if same { old.clone() } else { value.to_owned() };
+        Change { key, old, new }
     }
 
     /// Whether `found` is what a file reads back after `value` was written.
@@ -189,11 +199,11 @@ impl Control {
             .collect()
     }
 
-    /// Says whether a change would be accepted and permitted, changing nothing.
+    /// Says what a change would do, and whether it is permitted, changing nothing.
     ///
     /// # Errors
     /// The error that [`Control::set`] would give.
-    pub fn check(&self, key: &str, value: &str) -> Result<(), SourceError> {
+    pub fn plan(&self, key: &str, value: &str) -> Result<Change, SourceError> {
         let entry = self.find(key)?;
         if !entry.form.accepts(value) {
             return Err(bad_value(&entry, value));
@@ -203,7 +213,8 @@ impl Control {
             .write(true)
             .open(&entry.path)
             .map_err(|error| write_error(&entry, value, error))?;
-        Ok(())
+        let old = read_text(&entry.path)?;
+        Ok(entry.form.change(entry.key, old, value))
     }
 
     /// Writes one tunable and reads it back.

@@ -188,8 +188,15 @@ impl Source for EmbeddedSource {
         Ok(knobs.into_iter().map(|knob| knob.tunable).collect())
     }
 
-    fn check(&mut self, key: &str, value: &str) -> Result<(), SourceError> {
-        self.visit().machine.find(key, value).map(|_| ())
+    fn plan(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+        let knob = self.visit().machine.find(key, value)?;
+        Ok(knob
+            .form
+            .change(knob.tunable.key, knob.tunable.value, value))
+    }
+
+    fn ram_bytes(&mut self) -> Result<u64, SourceError> {
+        Ok(self.visit().machine.ram_bytes())
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
@@ -1057,7 +1064,7 @@ mod tests {
         let first = source.snapshot()?;
         let puts = |snapshot: &Snapshot| outcome(snapshot, Outcome::Stored);
         assert!(puts(&first) > 0);
-        source.check("limit", "60%")?;
+        source.plan("limit", "60%")?;
         assert_eq!(source.set("limit", "60%")?.new, "60%");
         loop {
             let next = source.snapshot()?;

@@ -10,6 +10,7 @@ use tmem_common::op::{OUTCOMES, Op, Outcome};
 use tmem_common::stats::Stats;
 
 use crate::check::{self, Verdict};
+use crate::config::Setting;
 use crate::doctor::Finding;
 use crate::histogram::Histogram;
 use crate::interval::{Interval, compression_ratio, memory_ratio};
@@ -73,6 +74,22 @@ pub enum Body<'a> {
     Set {
         /// Every change, in the order made.
         changes: Vec<ChangeJson<'a>>,
+    },
+    /// `tmem apply`.
+    Apply {
+        /// Whether nothing was changed in truth.
+        dry_run: bool,
+        /// Settings that were read.
+        settings: usize,
+        /// Every change, in the order made.
+        changes: Vec<ChangeJson<'a>>,
+    },
+    /// `tmem show-config`.
+    Config {
+        /// The files, in the order in which they were read.
+        files: Vec<String>,
+        /// Every setting that counts.
+        settings: Vec<SettingJson<'a>>,
     },
     /// `tmem check`.
     Check {
@@ -463,6 +480,28 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
             key: &tunable.key,
             value: &tunable.value,
             allowed: &tunable.allowed,
+        }
+    }
+}
+
+/// A setting of a file.
+#[derive(Serialize)]
+pub struct SettingJson<'a> {
+    key: &'a str,
+    value: &'a str,
+    file: String,
+    line: usize,
+    column: usize,
+}
+
+impl<'a> From<&'a Setting> for SettingJson<'a> {
+    fn from(setting: &'a Setting) -> Self {
+        Self {
+            key: &setting.key,
+            value: &setting.value,
+            file: setting.place.path.display().to_string(),
+            line: setting.place.line,
+            column: setting.place.column,
         }
     }
 }

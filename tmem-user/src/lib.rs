@@ -4,6 +4,7 @@
 pub mod check;
 pub mod cli;
 pub mod columns;
+pub mod config;
 pub mod control;
 pub mod dashboard;
 pub mod doctor;

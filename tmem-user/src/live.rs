@@ -159,8 +159,8 @@ impl Source for LiveSource {
         self.control.tunables()
     }
 
-    fn check(&mut self, key: &str, value: &str) -> Result<(), SourceError> {
-        self.control.check(key, value)
+    fn plan(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+        self.control.plan(key, value)
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {

@@ -11,6 +11,7 @@ use tmem_common::op::{Op, Outcome};
 use tmem_common::stats::Stats;
 
 use crate::histogram::Histogram;
+use crate::system;
 
 /// Where figures come from and changes go to.
 pub trait Source: Send {
@@ -31,11 +32,12 @@ pub trait Source: Send {
     /// When the source is absent or unreadable.
     fn tunables(&mut self) -> Result<Vec<Tunable>, SourceError>;
 
-    /// Says whether [`Source::set`] would accept this, changing nothing.
+    /// Says what [`Source::set`] would change, changing nothing. When the value
+    /// is what holds already, in whatever words, `new` is the same as `old`.
     ///
     /// # Errors
     /// The error that `set` would give.
-    fn check(&mut self, key: &str, value: &str) -> Result<(), SourceError>;
+    fn plan(&mut self, key: &str, value: &str) -> Result<Change, SourceError>;
 
     /// Changes one tunable and reads it back.
     ///
@@ -43,6 +45,14 @@ pub trait Source: Send {
     /// Unknown key, value that is not allowed, or missing rights: the old value
     /// still holds. [`SourceError::NotTaken`] when something else reads back.
     fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError>;
+
+    /// Memory of the machine in bytes, of which percentages and expressions are taken.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    fn ram_bytes(&mut self) -> Result<u64, SourceError> {
+        system::ram_bytes()
+    }
 }
 
 /// One reading of a source.
@@ -263,36 +273,51 @@ pub struct Change {
     pub new: String,
 }
 
-/// Makes several changes or none: all are checked first, and when one fails all
-/// the same, those before it are taken back.
+/// Makes several changes or none: all are planned first; when one fails all the
+/// same, everything that is not as before is set back, the failed one included,
+/// for a write may take effect and fail.
 ///
 /// # Errors
-/// The first error; [`SourceError::Failed`] when taking back failed too.
+/// The first error; [`SourceError::NotRolledBack`] when setting back failed too.
 pub fn apply(
     source: &mut dyn Source,
     wanted: &[(String, String)],
 ) -> Result<Vec<Change>, SourceError> {
+    let mut planned = Vec::with_capacity(wanted.len());
     for (key, value) in wanted {
-        source.check(key, value)?;
+        planned.push(source.plan(key, value)?);
     }
     let mut made: Vec<Change> = Vec::with_capacity(wanted.len());
     for (key, value) in wanted {
         match source.set(key, value) {
             Ok(change) => made.push(change),
-            Err(error) => {
-                for change in made.iter().rev() {
-                    source.set(&change.key, &change.old).map_err(|second| {
-                        SourceError::Failed(format!(
-                            "{error}; and taking back {}={} failed: {second}",
-                            change.key, change.new
-                        ))
-                    })?;
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(roll_back(source, &planned[..=made.len()], error)),
         }
     }
     Ok(made)
+}
+
+/// Sets back what is not as it was planned from, the last first; the error to
+/// report for `cause`.
+fn roll_back(source: &mut dyn Source, planned: &[Change], cause: SourceError) -> SourceError {
+    let mut left = Vec::new();
+    for change in planned.iter().rev() {
+        let now = source.plan(&change.key, &change.old);
+        if now.as_ref().is_ok_and(|now| now.old == now.new) {
+            continue;
+        }
+        if let Err(error) = now.and_then(|_| source.set(&change.key, &change.old)) {
+            left.push(format!("{} (was {:?}): {error}", change.key, change.old));
+        }
+    }
+    if left.is_empty() {
+        cause
+    } else {
+        SourceError::NotRolledBack {
+            cause: Box::new(cause),
+            left: left.join("; "),
+        }
+    }
 }
 
 /// Why a source could not do what was asked.
@@ -381,6 +406,14 @@ pub enum SourceError {
         /// What the system said.
         #[source]
         error: std::io::Error,
+    },
+    /// A change failed, and so did setting others back.
+    #[error("{cause}; and then could not set back {left}")]
+    NotRolledBack {
+        /// Why the change failed.
+        cause: Box<SourceError>,
+        /// What is not as before, and why.
+        left: String,
     },
     /// The source stopped working for a reason of its own.
     #[error("{0}")]

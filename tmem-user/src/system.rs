@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::source::{DiskTraffic, Pressure};
+use crate::source::{DiskTraffic, Pressure, SourceError};
 
 /// CLOCK_MONOTONIC in ns, the clock of events too.
 pub fn monotonic_ns() -> u64 {
@@ -69,6 +69,27 @@ pub fn resident_bytes() -> u64 {
         .and_then(|pages| pages.parse().ok())
         .unwrap_or(0);
     pages * tmem_common::PAGE_SIZE as u64
+}
+
+/// Memory of this machine in bytes, without what the kernel took for itself at boot.
+///
+/// # Errors
+/// When /proc/meminfo cannot be read or understood.
+pub fn ram_bytes() -> Result<u64, SourceError> {
+    let path = PathBuf::from("/proc/meminfo");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return Err(SourceError::Io { path, error }),
+    };
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or(SourceError::Malformed {
+        path,
+        found: text.lines().next().unwrap_or_default().to_owned(),
+        wanted: "a line such as MemTotal: 16384 kB",
+    })
 }
 
 /// Swap traffic from the text of `/proc/vmstat`.

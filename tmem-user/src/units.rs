@@ -99,6 +99,16 @@ pub fn show_bytes(bytes: u64) -> String {
     format!("{} {}", three_digits(value), UNITS[unit])
 }
 
+/// An exact size as a tunable takes it: `72M`, `1536K`, `100`.
+pub fn size_value(bytes: u64) -> String {
+    for (unit, size) in [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)] {
+        if bytes >= size && bytes.is_multiple_of(size) {
+            return format!("{}{unit}", bytes / size);
+        }
+    }
+    bytes.to_string()
+}
+
 /// A duration with three significant digits: `850 ns`, `12.3 us`, `4.00 ms`.
 pub fn show_ns(ns: u64) -> String {
     if ns < 1000 {
@@ -209,5 +219,13 @@ mod tests {
         assert_eq!(show_count(123), "123");
         assert_eq!(show_share(Some(0.973)), "97.3 %");
         assert_eq!(show_share(None), "-");
+    }
+
+    #[test]
+    fn size_values_are_exact() {
+        assert_eq!(size_value(72 << 20), "72M");
+        assert_eq!(size_value(1536 << 10), "1536K");
+        assert_eq!(size_value(1000), "1000");
+        assert_eq!(size_value(2 << 30), "2G");
     }
 }

@@ -103,6 +103,12 @@ pub(super) enum Command {
     Doctor(Doctor),
     /// Change tunables: all of them, or none if one is not allowed
     Set(Set),
+    /// Make files true: every setting in them, or none
+    Apply(Apply),
+    /// Print what the files say together, and where each setting is from
+    ShowConfig(ShowConfig),
+    /// Write the running state as a file for apply
+    Save(Save),
     /// Empty the module by taking every swap device off and on, so that it can be unloaded
     Drain(Drain),
     /// Watch and tune in a dashboard
@@ -339,9 +345,53 @@ pub(super) struct Doctor {
 
 #[derive(Debug, Args)]
 pub(super) struct Set {
-    /// What to change, such as limit=20%, pools.0.codec=zstd or pool.swap.limit=1G
+    /// What to change: limit=20%, pools.0.codec=zstd, pool.swap.limit='min(ram / 4, 1G)'
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = parse_assignment)]
     pub(super) changes: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    /// The files; of two settings for one key the later counts [default: all
+    /// tmem.conf.d/*.conf in /usr/lib, /etc and /run]
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Check everything and show what would change, but change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Show changes in the manner of diff
+    #[arg(long, conflicts_with = "json")]
+    pub(super) diff: bool,
+    /// Look for tmem.conf.d below this directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/",
+        conflicts_with = "files"
+    )]
+    pub(super) root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowConfig {
+    /// The files [default: those that apply reads]
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Look for tmem.conf.d below this directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/",
+        conflicts_with = "files"
+    )]
+    pub(super) root: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Save {
+    /// The file, replaced as a whole [default: standard output]
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

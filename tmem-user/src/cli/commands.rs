@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Set, Stats, Top};
-use super::{FAILED, USAGE, measure};
+use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
+use super::{FAILED, USAGE, configure, measure};
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
 use crate::dashboard;
@@ -16,7 +16,7 @@ use crate::drain::drain;
 use crate::embedded::EmbeddedSource;
 use crate::json::{Body, Document};
 use crate::live::{LiveOptions, LiveSource};
-use crate::source::{Source, apply};
+use crate::source::Source;
 use crate::swaps::SystemSwaps;
 use crate::text;
 
@@ -37,7 +37,10 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(check) => measure::check(global, &check).await,
         Command::Run(run) => measure::run(global, &run).await,
         Command::Doctor(doctor) => examine(global, &doctor),
-        Command::Set(set) => change(global, &set),
+        Command::Set(set) => configure::set(global, &set),
+        Command::Apply(options) => configure::apply_files(global, &options),
+        Command::ShowConfig(options) => configure::show(global, &options),
+        Command::Save(options) => configure::save(global, &options),
         Command::Drain(options) => empty(global, &options).await,
         Command::Top(top) => watch(global, &top).await,
     }
@@ -146,19 +149,6 @@ fn examine(global: &Global, options: &Doctor) -> anyhow::Result<u8> {
         print(&text::findings(&findings, global.palette_for_stdout()))?;
     }
     Ok(if well { 0 } else { FAILED })
-}
-
-fn change(global: &Global, set: &Set) -> anyhow::Result<u8> {
-    let mut source = open(global, Watch::NOTHING)?;
-    let changes = apply(source.as_mut(), &set.changes)?;
-    if global.json {
-        print_json(Body::Set {
-            changes: changes.iter().map(Into::into).collect(),
-        })?;
-    } else {
-        print(&text::changes(&changes, global.palette_for_stdout()))?;
-    }
-    Ok(0)
 }
 
 async fn empty(global: &Global, options: &Drain) -> anyhow::Result<u8> {

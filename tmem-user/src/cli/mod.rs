@@ -3,6 +3,7 @@
 mod args;
 mod child;
 mod commands;
+mod configure;
 mod measure;
 
 use std::io::{self, ErrorKind, Write as _};
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::columns::UnknownColumn;
+use crate::config::ConfigError;
 use crate::drain::DrainError;
 use crate::source::SourceError;
 use crate::text::{Palette, error_chain};
@@ -66,6 +68,15 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<UnknownColumn>() {
         return USAGE;
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            ConfigError::Refused { error, .. } | ConfigError::Source(error) => {
+                source_exit_code(error)
+            }
+            error if configure::is_usage(error) => USAGE,
+            _ => FAILED,
+        };
     }
     match error.downcast_ref() {
         Some(DrainError::Source(error)) => source_exit_code(error),

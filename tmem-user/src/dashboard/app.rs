@@ -8,11 +8,11 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tmem_common::op::{OPS, Op};
 use tmem_common::sysfs;
 
-use super::format;
 use super::history::History;
 use super::keys::{self, Action, When};
 use super::theme::Theme;
 use crate::source::{Change, Snapshot, Tunable};
+use crate::units::size_value;
 
 /// Seconds that hit rate and percentiles can cover.
 const WINDOWS: [f64; 4] = [10.0, 60.0, 300.0, 600.0];
@@ -374,7 +374,7 @@ impl App {
             return None;
         }
         self.pending = Some((key.clone(), next));
-        self.set(key, format::size_value(next))
+        self.set(key, size_value(next))
     }
 
     fn turn_codec(&mut self, turn: impl Fn(usize, usize) -> usize) -> Option<Effect> {

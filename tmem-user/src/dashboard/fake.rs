@@ -194,8 +194,14 @@ impl Source for FakeSource {
         }
     }
 
-    fn check(&mut self, _: &str, _: &str) -> Result<(), SourceError> {
-        Ok(())
+    fn plan(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+        let values = self.tunables()?;
+        let old = values.into_iter().find(|tunable| tunable.key == key);
+        Ok(Change {
+            key: key.into(),
+            old: old.map(|tunable| tunable.value).unwrap_or_default(),
+            new: value.into(),
+        })
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {

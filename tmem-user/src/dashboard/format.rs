@@ -41,16 +41,6 @@ pub(super) fn ratio(ratio: Option<f64>) -> String {
     }
 }
 
-/// An exact size as a tunable takes it: `72M`, `1536K`, `100`.
-pub(super) fn size_value(bytes: u64) -> String {
-    for (unit, size) in [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)] {
-        if bytes >= size && bytes.is_multiple_of(size) {
-            return format!("{}{unit}", bytes / size);
-        }
-    }
-    bytes.to_string()
-}
-
 /// Seconds as a span of time: `45 s`, `3 min`.
 pub(super) fn span(seconds: f64) -> String {
     if seconds < 119.5 {
@@ -82,13 +72,5 @@ mod tests {
         assert_eq!(ratio(Some(2.5)), "2.50");
         assert_eq!(ratio(Some(1234.0)), "1,234");
         assert_eq!(ratio(None), "-");
-    }
-
-    #[test]
-    fn size_values_are_exact() {
-        assert_eq!(size_value(72 << 20), "72M");
-        assert_eq!(size_value(1536 << 10), "1536K");
-        assert_eq!(size_value(1000), "1000");
-        assert_eq!(size_value(2 << 30), "2G");
     }
 }

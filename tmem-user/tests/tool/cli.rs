@@ -312,6 +312,8 @@ fn wrong_usage_ends_with_2() {
         &["pools", "--csv", "--raw"],
         &["pools", "--csv", "--json"],
         &["top", "--csv"],
+        &["set", "limit=min(ram, "],
+        &["apply", "--root", "/", "file"],
     ] {
         let output = fake.tmem(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -331,6 +333,8 @@ fn a_missing_module_ends_with_3() {
         &["top", "--batch"],
         &["check", "--min-ratio", "1"],
         &["run", "--", "true"],
+        &["save"],
+        &["apply", "--root", "/no/such/root"],
     ] {
         let mut arguments = vec!["--sysfs", "/no/such/directory"];
         arguments.extend(command);

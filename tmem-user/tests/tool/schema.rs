@@ -34,6 +34,8 @@ fn check(line: &str) -> Result<Value, String> {
 fn every_command_prints_what_is_published() {
     let fake = FakeSysfs::new();
     fake.add_pool(3, "00112233445566778899aabbccddeeff", "ephemeral");
+    fake.write("a.conf", "limit = \"ram / 2\"");
+    let file = fake.path("a.conf").display().to_string();
     for (arguments, kind) in [
         (&["status"][..], "status"),
         (&["pools"], "pools"),
@@ -50,6 +52,9 @@ fn every_command_prints_what_is_published() {
         ),
         (&["check", "--min-hit-rate", "1", "--", "true"], "check"),
         (&["doctor"], "doctor"),
+        (&["apply", &file], "apply"),
+        (&["apply", "--dry-run", &file], "apply"),
+        (&["show-config", &file], "config"),
     ] {
         let mut all = vec!["--json"];
         all.extend(arguments);

@@ -1,0 +1,329 @@
+//! Configuration files made true: all of it, or nothing.
+
+use std::path::Path;
+
+use tmem_user::config::{Setting, parse, plan};
+use tmem_user::live::{LiveOptions, LiveSource};
+use tmem_user::source::{Change, Snapshot, Source, SourceError, Tunable, apply};
+
+use crate::support::FakeSysfs;
+
+fn err(output: &std::process::Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn out(output: &std::process::Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// Writes a configuration beside the made-up module; its path.
+fn write(fake: &FakeSysfs, text: &str) -> String {
+    let path = fake.path("the.conf");
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+const FILE: &str = "\
+limit = \"64M\"
+codec = \"zstd\"
+keep_incompressible = false
+
+[pools.swap]
+limit = \"min(ram / 1000000, 1G) + 1M\"
+weight = 100
+";
+
+#[test]
+fn a_file_becomes_true_and_then_holds() {
+    let fake = FakeSysfs::new();
+    let file = write(&fake, FILE);
+    let dry = fake.tmem(&["apply", &file, "--dry-run", "--diff"]);
+    assert_eq!(dry.status.code(), Some(0), "{}", err(&dry));
+    assert!(
+        out(&dry).starts_with("-limit = \"20%\"\n+limit = \"64M\"\n"),
+        "{}",
+        out(&dry)
+    );
+    assert_eq!(fake.read("limit"), "20%");
+
+    let done = fake.tmem(&["apply", &file]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let text = out(&done);
+    assert!(
+        text.starts_with("limit: 20% -> 64M\ncodec: lz4 -> zstd\n"),
+        "{text}"
+    );
+    // The weight holds already.
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let read = |name| fake.read(name);
+    assert_eq!(
+        (read("limit"), read("codec")),
+        ("64M".into(), "zstd".into())
+    );
+    assert_eq!(read("keep_incompressible"), "0");
+    assert!(
+        read("pools/0/limit")
+            .parse::<u64>()
+            .is_ok_and(|bytes| bytes > 1 << 20)
+    );
+
+    let again = fake.tmem(&["apply", &file]);
+    assert_eq!(out(&again), "nothing to change: 5 settings hold\n");
+}
+
+#[test]
+fn a_bad_file_names_the_place_and_changes_nothing() {
+    let fake = FakeSysfs::new();
+    for (text, place, words) in [
+        (
+            "limit = \"64M\"\ncodec = \"lz5\"\n",
+            ":2:9: ",
+            "codec: value \"lz5\" is not allowed",
+        ),
+        (
+            "limit = \"64M\"\ncolour = \"red\"\n",
+            ":2:10: ",
+            "unknown key \"colour\"",
+        ),
+        (
+            "codec = \"zstd\"\nlimit = \"min(ram, \"\n",
+            ":2:9: ",
+            "at character 10",
+        ),
+        (
+            "codec = \"zstd\"\n[pools.other]\nweight = 1\n",
+            ":3:10: ",
+            "pools.other.weight",
+        ),
+        ("codec = \"zstd\"\nlimit = \"64", ":2:", ""),
+        (
+            "codec = \"zstd\"\nlimit = 1.5\n",
+            ":2:9: ",
+            "a number with a point",
+        ),
+        ("codec = \"zstd\"\nlimit = \"0\"\n", ":2:9: ", "not allowed"),
+    ] {
+        let file = write(&fake, text);
+        let output = fake.tmem(&["apply", &file]);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let message = err(&output);
+        assert!(message.contains(&format!("{file}{place}")), "{message}");
+        assert!(message.contains(words), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert_eq!(
+            (fake.read("limit"), fake.read("codec")),
+            ("20%".into(), "lz4".into())
+        );
+    }
+    let output = fake.tmem(&["apply", "/no/such/file.conf"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("/no/such/file.conf"));
+}
+
+#[test]
+fn what_is_saved_makes_the_same_state_again() {
+    let fake = FakeSysfs::new();
+    fake.add_pool(4, "00112233445566778899aabbccddeeff", "ephemeral");
+    assert!(
+        fake.tmem(&["set", "limit=ram/3", "pools.4.frozen=1"])
+            .status
+            .success()
+    );
+    assert!(fake.read("limit").parse::<u64>().is_ok() || fake.read("limit").ends_with('K'));
+    let path = fake.path("saved.conf");
+    let path = path.to_str().expect("UTF-8");
+    assert!(fake.tmem(&["save", path]).status.success());
+    let text = std::fs::read_to_string(path).expect("a file");
+    assert!(
+        text.contains("[pools.swap]\ncodec = \"default\"\n"),
+        "{text}"
+    );
+    assert!(text.contains("frozen = true"), "{text}");
+    assert_eq!(out(&fake.tmem(&["save"])), text);
+
+    fake.write("limit", "20%");
+    fake.write("pools/4/frozen", "0");
+    let output = fake.tmem(&["apply", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(fake.read("pools/4/frozen"), "1");
+    assert_ne!(fake.read("limit"), "20%");
+    let output = fake.tmem(&["save", "/no/such/directory/file"]);
+    assert_eq!(err(&output).lines().count(), 1);
+}
+
+#[test]
+fn drop_ins_are_shown_with_their_origin_and_applied() {
+    let fake = FakeSysfs::new();
+    let root = tempfile::tempdir().expect("a directory");
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("below")).expect("directories");
+        std::fs::write(path, text).expect("a file");
+    };
+    put(
+        "usr/lib/tmem.conf.d/10-a.conf",
+        "limit = \"10%\"\ncodec = \"none\"\n",
+    );
+    put(
+        "etc/tmem.conf.d/50-b.conf",
+        "codec = \"zstd\"\n[pools.swap]\nweight = 7\n",
+    );
+    let name = root.path().to_str().expect("UTF-8");
+    let shown = out(&fake.tmem(&["show-config", "--root", name]));
+    assert_eq!(
+        shown.replace(name, ""),
+        "\
+# read: /usr/lib/tmem.conf.d/10-a.conf
+# read: /etc/tmem.conf.d/50-b.conf
+
+# /usr/lib/tmem.conf.d/10-a.conf:1:9
+limit = \"10%\"
+
+# /etc/tmem.conf.d/50-b.conf:1:9
+codec = \"zstd\"
+
+[pools.swap]
+
+# /etc/tmem.conf.d/50-b.conf:3:10
+weight = \"7\"
+"
+    );
+    let output = fake.tmem(&["apply", "--root", name]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(
+        (fake.read("codec"), fake.read("limit")),
+        ("zstd".into(), "10%".into())
+    );
+    assert_eq!(fake.read("pools/0/weight"), "7");
+    // What is shown is itself such a file.
+    let file = write(&fake, &shown);
+    assert_eq!(
+        out(&fake.tmem(&["apply", &file])),
+        "nothing to change: 3 settings hold\n"
+    );
+}
+
+/// How an injected failure of a write looks.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Nothing was written.
+    Refused,
+    /// The value was written, and an error returned all the same.
+    Taken,
+}
+
+/// A module whose `at`th write fails, counted from 0, and only that.
+struct Faulty {
+    inner: LiveSource,
+    at: usize,
+    fault: Fault,
+    writes: usize,
+}
+
+impl Source for Faulty {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, SourceError> {
+        self.inner.snapshot()
+    }
+
+    fn tunables(&mut self) -> Result<Vec<Tunable>, SourceError> {
+        self.inner.tunables()
+    }
+
+    fn plan(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+        self.inner.plan(key, value)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+        let number = self.writes;
+        self.writes += 1;
+        if number != self.at {
+            return self.inner.set(key, value);
+        }
+        if matches!(self.fault, Fault::Taken) {
+            self.inner.set(key, value)?;
+        }
+        Err(SourceError::Failed("injected".into()))
+    }
+}
+
+fn live(fake: &FakeSysfs) -> LiveSource {
+    LiveSource::open(LiveOptions {
+        root: fake.root().to_owned(),
+        observe: false,
+        sample_one_in: 0,
+    })
+    .expect("the made-up directory is complete")
+}
+
+fn state(fake: &FakeSysfs) -> Vec<String> {
+    let tunables = live(fake).tunables().expect("readable");
+    tunables
+        .into_iter()
+        .map(|tunable| format!("{}={}", tunable.key, tunable.value))
+        .collect()
+}
+
+#[test]
+fn after_any_failed_write_everything_is_as_before() {
+    let settings: Vec<Setting> = parse(Path::new("f"), FILE).expect("well formed");
+    for fault in [Fault::Refused, Fault::Taken] {
+        for at in 0..5 {
+            let fake = FakeSysfs::new();
+            let before = state(&fake);
+            let mut source = Faulty {
+                inner: live(&fake),
+                at,
+                fault,
+                writes: 0,
+            };
+            let changes = plan(&mut source, &settings).expect("in order");
+            let wanted: Vec<_> = changes.into_iter().map(|c| (c.key, c.new)).collect();
+            let result = apply(&mut source, &wanted);
+            if at < wanted.len() {
+                let error = result.expect_err("the injected one").to_string();
+                assert_eq!(error, "injected", "{fault:?} at {at}");
+                assert_eq!(state(&fake), before, "{fault:?} at {at}");
+            } else {
+                assert_eq!(result.expect("no failure").len(), wanted.len());
+                assert_ne!(state(&fake), before);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_set_back_is_named() {
+    struct Stuck(LiveSource, usize);
+    impl Source for Stuck {
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+        fn snapshot(&mut self) -> Result<Snapshot, SourceError> {
+            self.0.snapshot()
+        }
+        fn tunables(&mut self) -> Result<Vec<Tunable>, SourceError> {
+            self.0.tunables()
+        }
+        fn plan(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+            self.0.plan(key, value)
+        }
+        fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError> {
+            self.1 += 1;
+            if self.1 > 1 {
+                return Err(SourceError::Failed(format!("stuck at {key}")));
+            }
+            self.0.set(key, value)
+        }
+    }
+    let fake = FakeSysfs::new();
+    let wanted = [("limit", "64M"), ("codec", "zstd")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let error = apply(&mut Stuck(live(&fake), 0), &wanted).expect_err("stuck");
+    assert_eq!(
+        error.to_string(),
+        "stuck at codec; and then could not set back limit (was \"20%\"): stuck at limit"
+    );
+}
