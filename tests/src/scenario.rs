@@ -221,6 +221,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("swap_load_unload", "stores=10000", "stores=100000"),
     swap("swap_flip", "seconds=60", "seconds=1800"),
     swap("swap_no_memory", "stores=5000", "stores=100000"),
+    swap("swap_undecodable", "", ""),
     swap("swap_ftrace_off", "stores=1000", ""),
     swap("swap_livepatch_conflict", "stores=1000", ""),
     swap("swap_function_tracer", "stores=1500", "stores=50000"),

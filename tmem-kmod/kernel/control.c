@@ -12,13 +12,14 @@
 static char *break_hook;
 module_param(break_hook, charp, 0);
 MODULE_PARM_DESC(break_hook,
-		 "corrupt data: skip_invalidate, skip_drop_on_reject, wrong_page; or no_pages");
+		 "corrupt data: skip_invalidate, skip_drop_on_reject, wrong_page; or no_pages, undecodable");
 
 static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_INVALIDATE] = "skip_invalidate",
 	[TMEM_BREAK_DROP_ON_REJECT] = "skip_drop_on_reject",
 	[TMEM_BREAK_PAGE] = "wrong_page",
 	[TMEM_BREAK_ALLOC] = "no_pages",
+	[TMEM_BREAK_DECODE] = "undecodable",
 };
 
 static enum tmem_break tmem_broken;

@@ -25,6 +25,11 @@ enum tmem_break {
 	 * Nothing may get lost by that: the one way that tests must survive.
 	 */
 	TMEM_BREAK_ALLOC,
+	/*
+	 * A load from every 64th place of the swap device finds its page undecodable. Whoever wants it must be told
+	 * so, and must never see other contents.
+	 */
+	TMEM_BREAK_DECODE,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL

@@ -73,21 +73,24 @@ static bool tmem_swap_put(unsigned int type, pgoff_t offset, struct page *page,
 			tmem_swap_index(offset), page, cgroup);
 }
 
+static bool tmem_swap_has(unsigned int type, pgoff_t offset)
+{
+	return tmem_core_contains(tmem_engine, tmem_swap_pool,
+				  tmem_swap_object(type, offset),
+				  tmem_swap_index(offset));
+}
+
 static u32 tmem_swap_get(unsigned int type, pgoff_t offset, struct page *page)
 {
 	if (tmem_breaks(TMEM_BREAK_PAGE) &&
 	    tmem_get(tmem_swap_pool, tmem_swap_object(type, offset + 1),
 		     tmem_swap_index(offset + 1), page) == TMEM_HIT)
 		return TMEM_HIT;
+	if (tmem_breaks(TMEM_BREAK_DECODE) && !(offset & 63) &&
+	    tmem_swap_has(type, offset))
+		return TMEM_CORRUPT;
 	return tmem_get(tmem_swap_pool, tmem_swap_object(type, offset),
 			tmem_swap_index(offset), page);
-}
-
-static bool tmem_swap_has(unsigned int type, pgoff_t offset)
-{
-	return tmem_core_contains(tmem_engine, tmem_swap_pool,
-				  tmem_swap_object(type, offset),
-				  tmem_swap_index(offset));
 }
 
 /* Any context but NMI. */

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Error, Result};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -244,6 +245,26 @@ impl Region {
                 "bad page {index} (seed {}, version {}): differs from byte {at:?}, holds version {older:?}",
                 self.seed, self.versions[index]
             ));
+        }
+    }
+
+    /// Reads a page the way a debugger does, which meets an error where an access of our own
+    /// would be a SIGBUS. True if it could be read, and then it was compared too; `memory`
+    /// is this process's `/proc/self/mem`.
+    pub(crate) fn check_if_readable(
+        &mut self,
+        memory: &File,
+        index: usize,
+        tally: &Tally,
+    ) -> Result<bool> {
+        let mut byte = [0];
+        match memory.read_at(&mut byte, self.page(index).addr() as u64) {
+            Ok(_) => {
+                self.check(index, tally);
+                Ok(true)
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

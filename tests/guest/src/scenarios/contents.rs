@@ -335,3 +335,31 @@ pub(super) fn no_memory(context: &Context) -> Result<()> {
     ensure!(refused > 0, "the module was never refused a page");
     stage.finish(context)
 }
+
+/// Some stored pages cannot be decoded: their owner gets an I/O error, never other contents,
+/// and all other pages are as they were.
+pub(super) fn undecodable(context: &Context) -> Result<()> {
+    let tier = Tier::start_with(context, CONTROL_MODULE, "break_hook=undecodable")?;
+    let stage = Stage::on(tier)?;
+    stage
+        .worker(|| {
+            let mut region = Region::anonymous(PAGES, context.seed)?;
+            region.write_all();
+            let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
+            let mut unreadable = 0;
+            for index in 0..region.pages() {
+                if !region.check_if_readable(&memory, index, stage.tally)? {
+                    unreadable += 1;
+                }
+            }
+            ensure!(unreadable > 0, "every page could be read");
+            // Again: an error does not turn into contents by asking twice.
+            for index in 0..region.pages() {
+                region.check_if_readable(&memory, index, stage.tally)?;
+            }
+            context.data(json!({ "unreadable": unreadable }));
+            Ok(())
+        })?
+        .join()?;
+    stage.finish(context)
+}

@@ -29,6 +29,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("swap_pressure", contents::pressure),
     ("swap_zswap_behind", contents::zswap_behind),
     ("swap_no_memory", contents::no_memory),
+    ("swap_undecodable", contents::undecodable),
     ("swap_ibt", contents::anonymous),
     ("swap_rmmod_idle", lifecycle::idle),
     ("swap_swapoff", lifecycle::swapoff),
