@@ -5,4 +5,4 @@
 pub mod protocol;
 pub mod scenario;
 
-pub use scenario::{DEMO, Effort, Expect, Kernel, Machine, SCENARIOS, Scenario};
+pub use scenario::{DEMO, Effort, Expect, FileSystem, Kernel, Machine, SCENARIOS, Scenario};

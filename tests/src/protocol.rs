@@ -6,6 +6,8 @@
 //! - `tmem.effort=quick|soak`: which of the scenario's two parameter sets;
 //! - `tmem.params=K=V[,K=V...]`: overrides for each of them (`seed` is always there);
 //! - `tmem.swap=/dev/NAME`: the swap disk, empty; absent when the machine has none;
+//! - `tmem.disks=FS:/dev/NAME[,FS:/dev/NAME...]`: freshly made file systems, by
+//!   [`FileSystem::name`](crate::FileSystem::name);
 //! - `tmem.slow=1`: the emulator needs a moment for the last lines before the power goes off;
 //! - `tmem.tty=1 tmem.cols=N tmem.rows=N`: a person's terminal of that size is on the console.
 //!

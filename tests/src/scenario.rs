@@ -70,6 +70,95 @@ pub enum Machine {
     Ibt,
 }
 
+/// A file system on a disk of its own, which the host makes anew for each boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileSystem {
+    /// ext4 with blocks as large as pages.
+    Ext4,
+    /// ext4 with blocks of 1 KiB.
+    Ext4Small,
+    /// ext4 mounted with `data=journal`.
+    Ext4Journal,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+}
+
+impl FileSystem {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ext4,
+        Self::Ext4Small,
+        Self::Ext4Journal,
+        Self::Xfs,
+        Self::Btrfs,
+    ];
+
+    /// What host and guest call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Ext4Small => "ext4_1k",
+            Self::Ext4Journal => "ext4_journal",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// What the kernel calls it.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Ext4 | Self::Ext4Small | Self::Ext4Journal => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// What it is mounted with.
+    #[must_use]
+    pub const fn mount_options(self) -> &'static str {
+        match self {
+            Self::Ext4Journal => "data=journal",
+            _ => "",
+        }
+    }
+
+    /// Size of its disk, MiB. mkfs.xfs makes none below 300.
+    #[must_use]
+    pub const fn disk_mib(self) -> u32 {
+        match self {
+            Self::Ext4 | Self::Ext4Small | Self::Ext4Journal => 128,
+            Self::Xfs => 320,
+            Self::Btrfs => 512,
+        }
+    }
+
+    /// The command that makes it, but for the disk's path.
+    #[must_use]
+    pub const fn mkfs(self) -> &'static [&'static str] {
+        match self {
+            Self::Ext4 | Self::Ext4Journal => &["mkfs.ext4", "-q", "-F", "-b", "4096"],
+            Self::Ext4Small => &["mkfs.ext4", "-q", "-F", "-b", "1024"],
+            Self::Xfs => &["mkfs.xfs", "-q", "-f"],
+            Self::Btrfs => &["mkfs.btrfs", "-q", "-f"],
+        }
+    }
+}
+
+impl FromStr for FileSystem {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|f| f.name() == s)
+            .ok_or_else(|| format!("no file system {s:?}"))
+    }
+}
+
 /// Which of a scenario's two parameter sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
@@ -103,9 +192,12 @@ pub struct Scenario {
     pub memory_mib: u32,
     /// Swap disk, MiB; 0 for none.
     pub swap_mib: u32,
+    /// The file system that it works on; `None`: it has no disk for files.
+    pub file_system: Option<FileSystem>,
     /// CPUs (always 1 on [`Machine::Ibt`]).
     pub cpus: u32,
-    /// Kernel modules that must be there, by name; dependencies come along.
+    /// Kernel modules that must be there, by name; dependencies come along. Those that end
+    /// in `?` only on kernels that have them.
     pub modules: &'static [&'static str],
     /// More kernel arguments.
     pub kernel_args: &'static str,
@@ -131,6 +223,7 @@ impl Scenario {
             kernels: &Kernel::ALL,
             memory_mib: 256,
             swap_mib: 512,
+            file_system: None,
             cpus: 2,
             modules: &[],
             kernel_args: "",
@@ -200,8 +293,40 @@ const fn ibt(name: &'static str, quick: &'static str, soak: &'static str) -> Sce
     }
 }
 
+/// The machine of the file scenarios; they share its boots.
+const fn file(
+    name: &'static str,
+    file_system: FileSystem,
+    quick: &'static str,
+    soak: &'static str,
+) -> Scenario {
+    Scenario {
+        memory_mib: 512,
+        swap_mib: 0,
+        file_system: Some(file_system),
+        modules: &[
+            "virtio_pci",
+            "virtio_blk",
+            "crc32c_generic?",
+            "ext4",
+            "xfs",
+            "btrfs",
+            "loop",
+            "overlay",
+            "lz4",
+        ],
+        quick,
+        soak,
+        timeout_s: 300,
+        ..Scenario::new(name)
+    }
+}
+
+/// Of the stress without the module.
+const PLAIN: &str = "operations=1000";
+
 /// All scenarios, in the order in which they run. `stores` is the number of page
-/// stores to reach, `seconds` the guest time of those that run for a time.
+/// stores to reach, `operations` that of the file-system stress's, `seconds` the guest time of those that run for a time.
 pub const SCENARIOS: &[Scenario] = &[
     swap("swap_rmmod_idle", "", ""),
     swap("swap_sysfs", "", ""),
@@ -240,6 +365,47 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2],
         expects: Expect::Fail("bad page"),
         ..swap("swap_control_stale", "stores=5000", "")
+    },
+    // The stress on the kernel alone: what it finds wrong is wrong in the stress.
+    file("file_plain_ext4", FileSystem::Ext4, PLAIN, ""),
+    file("file_plain_ext4_1k", FileSystem::Ext4Small, PLAIN, ""),
+    file(
+        "file_plain_ext4_journal",
+        FileSystem::Ext4Journal,
+        PLAIN,
+        "",
+    ),
+    file("file_plain_xfs", FileSystem::Xfs, PLAIN, ""),
+    file("file_plain_btrfs", FileSystem::Btrfs, PLAIN, ""),
+    file(
+        "file_plain_loop",
+        FileSystem::Ext4,
+        "operations=600,top=loop",
+        "",
+    ),
+    file(
+        "file_plain_overlay",
+        FileSystem::Xfs,
+        "operations=600,top=overlay",
+        "",
+    ),
+    Scenario {
+        expects: Expect::Fail("bad bytes"),
+        ..file(
+            "file_control_model",
+            FileSystem::Ext4,
+            "operations=400,spoil=model",
+            "",
+        )
+    },
+    Scenario {
+        expects: Expect::Fail("bad bytes"),
+        ..file(
+            "file_control_disk",
+            FileSystem::Ext4,
+            "operations=400,spoil=disk",
+            "",
+        )
     },
     swap("tool_status", "stores=2000", ""),
     swap("tool_observe", "stores=2000", ""),
@@ -280,6 +446,14 @@ mod tests {
                 s.name
             );
         }
+    }
+
+    #[test]
+    fn file_systems_are_found_by_name() {
+        for file_system in FileSystem::ALL {
+            assert_eq!(file_system.name().parse(), Ok(file_system));
+        }
+        assert!("nfs".parse::<FileSystem>().is_err());
     }
 
     #[test]

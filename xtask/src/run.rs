@@ -32,6 +32,7 @@ pub(crate) fn run(kernel: Kernel) -> Result<()> {
         programs: &programs,
         memory_mib: DEMO.memory_mib,
         swap_mib: DEMO.swap_mib,
+        file_systems: Vec::new(),
         cpus: DEMO.cpus,
         wanted: DEMO.modules.to_vec(),
         extra: Vec::new(),

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tmem_tests::{Effort, Expect, Kernel, Machine, Scenario};
+use tmem_tests::{Effort, Expect, FileSystem, Kernel, Machine, Scenario};
 
 use crate::build::{Modules, Programs};
 use crate::report::{Report, Test};
@@ -166,6 +166,13 @@ fn boot<'a>(
             wanted.push(module);
         }
     }
+    let mut file_systems: Vec<FileSystem> = plan
+        .scenarios
+        .iter()
+        .filter_map(|s| s.file_system)
+        .collect();
+    file_systems.sort_unstable();
+    file_systems.dedup();
     let soak = if settings.effort == Effort::Soak {
         60
     } else {
@@ -187,6 +194,7 @@ fn boot<'a>(
         programs,
         memory_mib: first.memory_mib,
         swap_mib: first.swap_mib,
+        file_systems,
         cpus: first.cpus,
         wanted,
         extra: Vec::new(),

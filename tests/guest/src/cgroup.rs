@@ -43,6 +43,28 @@ impl Cgroup {
         self.set("memory.high", &format!("{mib}M"))
     }
 
+    /// Asks the kernel to take `bytes` of the group's memory; it takes what it finds.
+    pub(crate) fn reclaim(&self, bytes: u64) -> Result<()> {
+        let path = self.path.join("memory.reclaim");
+        if !path.exists() {
+            // Before 5.19: reclaim down to a limit, at once.
+            let current = fs::read_to_string(self.path.join("memory.current"))?;
+            let current: u64 = current.trim().parse().context("memory.current")?;
+            self.set("memory.high", &current.saturating_sub(bytes).to_string())?;
+            return self.set("memory.high", "max");
+        }
+        match fs::write(&path, bytes.to_string()) {
+            // Less than that could be had.
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(()),
+            other => other.with_context(|| format!("writing {bytes} to {}", path.display())),
+        }
+    }
+
+    /// Asks the kernel to take all memory of the group that can be had.
+    pub(crate) fn reclaim_all(&self) -> Result<()> {
+        self.reclaim(1 << 30)
+    }
+
     fn set(&self, file: &str, value: &str) -> Result<()> {
         let path = self.path.join(file);
         fs::write(&path, value).with_context(|| format!("writing {value} to {}", path.display()))

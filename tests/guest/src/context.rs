@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use tmem_tests::protocol::Line;
-use tmem_tests::{DEMO, Effort, Scenario};
+use tmem_tests::{DEMO, Effort, FileSystem, Scenario};
 
 use crate::{boot, sys};
 
@@ -24,6 +24,7 @@ pub(crate) struct Context {
     overrides: BTreeMap<String, String>,
     effort: Effort,
     swap: Option<PathBuf>,
+    disks: BTreeMap<String, PathBuf>,
     /// Someone's terminal, if there is one.
     pub(crate) terminal: Option<Terminal>,
     /// The kernel's version: major and minor number.
@@ -70,6 +71,13 @@ impl Context {
             overrides,
             effort,
             swap: arguments.get("tmem.swap").map(PathBuf::from),
+            disks: arguments
+                .get("tmem.disks")
+                .into_iter()
+                .flat_map(|text| text.split(','))
+                .filter_map(|pair| pair.split_once(':'))
+                .map(|(name, disk)| (name.to_owned(), PathBuf::from(disk)))
+                .collect(),
             terminal,
             kernel: (major, minor),
             seed,
@@ -113,6 +121,19 @@ impl Context {
         let path = self.swap.clone().context("this machine has no swap disk")?;
         boot::wait_for(&path)?;
         Ok(path)
+    }
+
+    /// The scenario's file system and its disk, once that is there.
+    pub(crate) fn disk(&self) -> Result<(FileSystem, PathBuf)> {
+        let file_system = Scenario::find(&self.name)
+            .and_then(|scenario| scenario.file_system)
+            .with_context(|| format!("{} has no file system", self.name))?;
+        let path = self
+            .disks
+            .get(file_system.name())
+            .with_context(|| format!("this machine has no {}", file_system.name()))?;
+        boot::wait_for(path)?;
+        Ok((file_system, path.clone()))
     }
 
     /// Prints one object of results. Scenario, kernel and seed are added.

@@ -13,6 +13,7 @@ mod load;
 mod process;
 mod region;
 mod scenarios;
+mod stress;
 mod swap;
 mod sys;
 mod tier;

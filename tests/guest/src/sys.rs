@@ -49,6 +49,43 @@ pub(crate) fn mount(kind: &str, target: &str, options: &str) -> Result<()> {
     Ok(())
 }
 
+/// Mounts a disk's file system.
+pub(crate) fn mount_disk(disk: &Path, target: &str, kind: &str, options: &str) -> Result<()> {
+    std::fs::create_dir_all(target)?;
+    let disk = c_string(disk.as_os_str().as_bytes())?;
+    let target = c_string(target)?;
+    let kind = c_string(kind)?;
+    let options = c_string(options)?;
+    // SAFETY: all pointers are C strings that live until the call returns.
+    check(libc::c_long::from(unsafe {
+        libc::mount(
+            disk.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            options.as_ptr().cast(),
+        )
+    }))?;
+    Ok(())
+}
+
+/// Makes a mounted file system read-only or writable.
+pub(crate) fn remount(target: &str, read_only: bool) -> Result<()> {
+    let target = c_string(target)?;
+    let flags = libc::MS_REMOUNT | if read_only { libc::MS_RDONLY } else { 0 };
+    // SAFETY: the target is a C string that lives until the call returns; the rest is absent.
+    check(libc::c_long::from(unsafe {
+        libc::mount(
+            std::ptr::null(),
+            target.as_ptr(),
+            std::ptr::null(),
+            flags,
+            std::ptr::null(),
+        )
+    }))?;
+    Ok(())
+}
+
 /// Unmounts.
 pub(crate) fn unmount(target: &str) -> Result<()> {
     let target = c_string(target)?;

@@ -13,7 +13,7 @@ use tmem_tests::protocol::{MISUSE_MODULE, MODULE};
 
 use crate::context::Context;
 use crate::swap::SwapDisk;
-use crate::{cgroup, process, swap, sys};
+use crate::{cgroup, process, stress, swap, sys};
 
 /// The module's name, as the kernel lists it.
 const NAME: &str = "tmem";
@@ -229,6 +229,7 @@ pub(crate) fn vmstat(name: &str) -> Result<u64> {
 /// Brings the machine back into its first state after a scenario, however that ended.
 pub(crate) fn clean_up() -> Result<()> {
     process::kill_all_others();
+    stress::clean_up()?;
     cgroup::remove_leftovers();
     fs::write("/sys/module/zswap/parameters/enabled", "0").context("switching zswap off")?;
     fs::write("/proc/sys/kernel/ftrace_enabled", "1").context("switching ftrace on")?;

@@ -49,6 +49,7 @@ pub(super) fn run(kernel: Kernel) -> Result<Report> {
         programs: &programs,
         memory_mib: 768,
         swap_mib: 256,
+        file_systems: Vec::new(),
         cpus: 1,
         wanted: vec!["virtio_pci", "virtio_blk", "lz4", "zsmalloc", "zram"],
         extra: vec![(BENCH_PAGES, pages)],

@@ -67,6 +67,18 @@ const FOR_MACHINES: &[Part] = &[
         probe: "setpriv",
         package: "util-linux",
     },
+    Part {
+        probe: "/sbin/mkfs.ext4",
+        package: "e2fsprogs",
+    },
+    Part {
+        probe: "/sbin/mkfs.xfs",
+        package: "xfsprogs",
+    },
+    Part {
+        probe: "/sbin/mkfs.btrfs",
+        package: "btrfs-progs",
+    },
 ];
 
 /// Installs the packages that are missing.

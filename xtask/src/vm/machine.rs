@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tmem_tests::{Kernel, Machine};
+use tmem_tests::{FileSystem, Kernel, Machine};
 
 use super::console::{Console, Verdict};
-use super::{bochs, initramfs, qemu};
+use super::{bochs, disks, initramfs, qemu};
 use crate::build::{Modules, Programs};
 use crate::paths;
 
@@ -37,6 +37,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) memory_mib: u32,
     /// MiB; 0: no disk.
     pub(crate) swap_mib: u32,
+    /// File systems, each on a disk of its own.
+    pub(crate) file_systems: Vec<FileSystem>,
     /// CPUs.
     pub(crate) cpus: u32,
     /// Kernel modules, by name.
@@ -122,11 +124,13 @@ pub(super) struct Files {
     pub(super) image: PathBuf,
     pub(super) initramfs: PathBuf,
     pub(super) swap: Option<PathBuf>,
+    /// Beside the swap disk, in this order.
+    pub(super) disks: Vec<(FileSystem, PathBuf)>,
     /// What the emulator itself says.
     pub(super) complaints: PathBuf,
 }
 
-/// Writes the initramfs and the empty swap disk.
+/// Writes the initramfs and the disks.
 pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
     let folder = Folder::new(boot.modules.kernel)?;
     let initramfs = folder.0.join("initramfs");
@@ -134,8 +138,13 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
     fs::write(&initramfs, bytes).with_context(|| initramfs.display().to_string())?;
     let swap = (boot.swap_mib > 0).then(|| folder.0.join("swap"));
     if let Some(path) = &swap {
-        sparse(path, u64::from(boot.swap_mib) << 20)?;
+        disks::sparse(path, u64::from(boot.swap_mib) << 20)?;
     }
+    let disks = boot
+        .file_systems
+        .iter()
+        .map(|&file_system| Ok((file_system, disks::make(file_system, &folder.0)?)))
+        .collect::<Result<_>>()?;
     let complaints = folder.0.join("emulator.log");
     Ok(Files {
         complaints,
@@ -143,13 +152,8 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
         image: boot.modules.root.image.clone(),
         initramfs,
         swap,
+        disks,
     })
-}
-
-fn sparse(path: &Path, bytes: u64) -> Result<()> {
-    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
-    file.set_len(bytes)
-        .with_context(|| path.display().to_string())
 }
 
 /// Runs a machine to its end.

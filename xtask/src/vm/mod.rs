@@ -3,6 +3,7 @@
 mod bochs;
 mod console;
 mod cpio;
+mod disks;
 mod initramfs;
 mod machine;
 mod modules;

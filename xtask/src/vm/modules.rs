@@ -53,15 +53,18 @@ impl Index {
     }
 
     /// Paths of the modules in the order in which to insert them. Built-in ones need
-    /// no file.
+    /// no file; of names that end in `?` those that this kernel lacks are left out.
     pub(crate) fn resolve(&self, wanted: &[&str]) -> Result<Vec<String>> {
         let mut order: Vec<String> = Vec::new();
-        for name in wanted {
-            let name = module_name(name);
+        for wanted in wanted {
+            let name = module_name(wanted.trim_end_matches('?'));
             if self.built_in.contains(&name) {
                 continue;
             }
             let Some(path) = self.paths.get(&name) else {
+                if wanted.ends_with('?') {
+                    continue;
+                }
                 bail!("this kernel has no module {name}")
             };
             let needs = self.needs.get(path).map_or(&[][..], Vec::as_slice);
@@ -128,8 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_module_is_named() {
-        let error = Index::parse(DEP, "").resolve(&["nonesuch"]).unwrap_err();
+    fn an_unknown_module_is_named_unless_it_may_be_missing() {
+        let index = Index::parse(DEP, "");
+        let error = index.resolve(&["nonesuch"]).unwrap_err();
         assert!(error.to_string().contains("nonesuch"));
+        let order = index.resolve(&["nonesuch?", "lzo_rle?"]).unwrap();
+        assert_eq!(order, ["kernel/b/lzo-rle.ko.xz"]);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -47,13 +48,26 @@ fn command(boot: &Boot<'_>, files: &Files) -> Command {
         .arg("-initrd")
         .arg(&files.initramfs);
     let mut arguments = format!("console=ttyS0 panic=-1 {}", boot.arguments);
-    if let Some(swap) = &files.swap {
+    let mut letters = 'a'..='z';
+    let mut attach = |id: &str, path: &Path| {
         let drive = format!(
-            "file={},if=none,id=swap,format=raw,cache=unsafe",
-            swap.display()
+            "file={},if=none,id={id},format=raw,cache=unsafe",
+            path.display()
         );
-        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=swap"]);
-        arguments.push_str(" tmem.swap=/dev/vda");
+        command.args(["-drive", &drive, "-device"]);
+        command.arg(format!("virtio-blk-pci,drive={id}"));
+        format!("/dev/vd{}", letters.next().unwrap_or('z'))
+    };
+    if let Some(swap) = &files.swap {
+        arguments.push_str(&format!(" tmem.swap={}", attach("swap", swap)));
+    }
+    let disks: Vec<String> = files
+        .disks
+        .iter()
+        .map(|(fs, path)| format!("{}:{}", fs.name(), attach(fs.name(), path)))
+        .collect();
+    if !disks.is_empty() {
+        arguments.push_str(&format!(" tmem.disks={}", disks.join(",")));
     }
     command.args(["-append", &arguments]);
     command

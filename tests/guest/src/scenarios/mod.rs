@@ -4,6 +4,7 @@
 mod contents;
 mod control;
 mod demo;
+mod file;
 mod lifecycle;
 mod neighbours;
 mod seen;
@@ -45,6 +46,15 @@ const TABLE: &[(&str, Scenario)] = &[
     ("swap_control_hook", control::broken_hook),
     ("swap_control_stale", control::stale_hook),
     ("swap_ibt_control", control::pointer_call),
+    ("file_plain_ext4", file::plain),
+    ("file_plain_ext4_1k", file::plain),
+    ("file_plain_ext4_journal", file::plain),
+    ("file_plain_xfs", file::plain),
+    ("file_plain_btrfs", file::plain),
+    ("file_plain_loop", file::plain),
+    ("file_plain_overlay", file::plain),
+    ("file_control_model", file::plain),
+    ("file_control_disk", file::plain),
     ("tool_status", tool::status),
     ("tool_observe", tool::observe),
     ("tool_set", tool::set),
