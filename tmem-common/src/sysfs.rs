@@ -60,3 +60,19 @@ pub const STATS_FIELDS: [&str; 8] = [
     "flush_misses",
     "moved_pages",
 ];
+
+/// Directory about the file systems whose clean pages are kept; absent where the module
+/// keeps no file pages on this kernel.
+pub const MOUNTS: &str = "mounts";
+/// In [`MOUNTS`]: takes the path of a mounted directory whose file system joins. Write only.
+/// `EINVAL`: nothing is mounted there; `EOPNOTSUPP`: refused, see
+/// [`MOUNTS_LAST_REFUSAL`]; `EEXIST`: it takes part already.
+pub const MOUNTS_ADD: &str = "add";
+/// In [`MOUNTS`]: takes the path of a file system that leaves. Write only. `ENOENT`: it
+/// takes no part.
+pub const MOUNTS_REMOVE: &str = "remove";
+/// In [`MOUNTS`]: one line a file system, `<major>:<minor> <type> <pool> <path as added>`,
+/// in the path blanks, tabs, line ends and backslashes as `\ooo`. Read only.
+pub const MOUNTS_LIST: &str = "list";
+/// In [`MOUNTS`]: why the last file system was refused. Read only.
+pub const MOUNTS_LAST_REFUSAL: &str = "last_refusal";

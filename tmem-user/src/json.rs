@@ -14,6 +14,7 @@ use crate::config::Setting;
 use crate::doctor::Finding;
 use crate::histogram::Histogram;
 use crate::interval::{Interval, compression_ratio, memory_ratio};
+use crate::mounts::Mount;
 use crate::source::{
     CellSnapshot, CgroupSnapshot, Change, PoolSnapshot, Snapshot, Tunable, Unmeasured,
 };
@@ -107,6 +108,16 @@ pub enum Body<'a> {
         /// Everything found.
         findings: Vec<FindingJson<'a>>,
     },
+    /// `tmem mount list`.
+    Mounts {
+        /// The file systems that take part.
+        mounts: Vec<MountJson<'a>>,
+    },
+    /// `tmem mount add`, `rm` and `apply`.
+    MountChanges {
+        /// Each path, in the order given.
+        changes: Vec<MountChangeJson<'a>>,
+    },
     /// `tmem drain`.
     Drain {
         /// The swap devices that were emptied, in order.
@@ -118,6 +129,37 @@ pub enum Body<'a> {
         /// Whether new pages are accepted now.
         enabled: bool,
     },
+}
+
+/// A file system that takes part.
+#[derive(Serialize)]
+pub struct MountJson<'a> {
+    device: &'a str,
+    file_system: &'a str,
+    pool: u32,
+    path: &'a str,
+}
+
+impl<'a> From<&'a Mount> for MountJson<'a> {
+    fn from(mount: &'a Mount) -> Self {
+        Self {
+            device: &mount.device,
+            file_system: &mount.file_system,
+            pool: mount.pool,
+            path: &mount.path,
+        }
+    }
+}
+
+/// What became of one path.
+#[derive(Serialize)]
+pub struct MountChangeJson<'a> {
+    /// The path asked for.
+    pub path: String,
+    /// `added`, `already`, `removed` or `failed`.
+    pub outcome: &'a str,
+    /// Why it failed.
+    pub why: Option<String>,
 }
 
 /// How things stand.

@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod interval;
 pub mod json;
 pub mod live;
+pub mod mounts;
 pub mod observe;
 pub mod source;
 pub mod swaps;

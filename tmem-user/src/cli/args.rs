@@ -109,6 +109,9 @@ pub(super) enum Command {
     ShowConfig(ShowConfig),
     /// Write the running state as a file for apply
     Save(Save),
+    /// Choose the file systems whose clean pages are kept
+    #[command(subcommand)]
+    Mount(Mount),
     /// Empty the module by taking every swap device off and on, so that it can be unloaded
     Drain(Drain),
     /// Watch and tune in a dashboard
@@ -348,6 +351,27 @@ pub(super) struct Set {
     /// What to change: limit=20%, pools.0.codec=zstd, pool.swap.limit='min(ram / 4, 1G)'
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = parse_assignment)]
     pub(super) changes: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Mount {
+    /// The file system mounted at PATH takes part from now on
+    Add {
+        /// A directory where a file system is mounted
+        path: PathBuf,
+    },
+    /// List the file systems that take part
+    List,
+    /// The file system at PATH leaves, and its pages go
+    Rm {
+        /// As it was added
+        path: PathBuf,
+    },
+    /// Add every path that FILE lists and that takes no part yet
+    Apply {
+        /// One absolute path a line; # begins a comment
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

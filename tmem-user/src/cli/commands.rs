@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
-use super::{FAILED, USAGE, configure, measure};
+use super::{FAILED, USAGE, configure, measure, mount};
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
 use crate::dashboard;
@@ -41,6 +41,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Apply(options) => configure::apply_files(global, &options),
         Command::ShowConfig(options) => configure::show(global, &options),
         Command::Save(options) => configure::save(global, &options),
+        Command::Mount(mount) => mount::run(global, &mount),
         Command::Drain(options) => empty(global, &options).await,
         Command::Top(top) => watch(global, &top).await,
     }

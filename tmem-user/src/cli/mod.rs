@@ -5,6 +5,7 @@ mod child;
 mod commands;
 mod configure;
 mod measure;
+mod mount;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use clap::Parser as _;
 use crate::columns::UnknownColumn;
 use crate::config::ConfigError;
 use crate::drain::DrainError;
+use crate::mounts::MountError;
 use crate::source::SourceError;
 use crate::text::{Palette, error_chain};
 use args::Cli;
@@ -83,7 +85,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(DrainError::Swap { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
             MISSING_RIGHTS
         }
-        _ => FAILED,
+        _ => match error.downcast_ref() {
+            Some(MountError::Source(error)) => source_exit_code(error),
+            Some(MountError::NotMounted(_) | MountError::BadLine { .. }) => USAGE,
+            _ => FAILED,
+        },
     }
 }
 

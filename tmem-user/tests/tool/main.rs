@@ -10,5 +10,6 @@ mod config;
 mod control;
 mod doctor;
 mod drain;
+mod mount;
 mod schema;
 mod support;

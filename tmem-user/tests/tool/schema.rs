@@ -36,6 +36,7 @@ fn every_command_prints_what_is_published() {
     fake.add_pool(3, "00112233445566778899aabbccddeeff", "ephemeral");
     fake.write("a.conf", "limit = \"ram / 2\"");
     let file = fake.path("a.conf").display().to_string();
+    fake.add_mounts();
     for (arguments, kind) in [
         (&["status"][..], "status"),
         (&["pools"], "pools"),
@@ -45,6 +46,9 @@ fn every_command_prints_what_is_published() {
             &["top", "--batch", "-n", "1", "--interval", "10ms"],
             "stats",
         ),
+        (&["mount", "list"], "mounts"),
+        (&["mount", "add", "/usr"], "mount_changes"),
+        (&["mount", "rm", "/usr"], "mount_changes"),
         (&["set", "limit=30%", "pool.swap.codec=none"], "set"),
         (
             &["check", "--min-ratio", "1", "--max-pressure", "1"],

@@ -71,6 +71,18 @@ impl FakeSysfs {
         self.write_stats(&format!("pools/{id}/stats"));
     }
 
+    /// A file side where one file system takes part.
+    pub(crate) fn add_mounts(&self) {
+        for (name, value) in [
+            (sysfs::MOUNTS_ADD, ""),
+            (sysfs::MOUNTS_REMOVE, ""),
+            (sysfs::MOUNTS_LIST, r"253:1 ext4 3 /srv/a\040b"),
+            (sysfs::MOUNTS_LAST_REFUSAL, ""),
+        ] {
+            self.write(&format!("{}/{name}", sysfs::MOUNTS), value);
+        }
+    }
+
     /// 1000 pages of which 100 are same-filled, three times as large as their data.
     fn write_stats(&self, directory: &str) {
         let data_bytes = 900 * 4096 / 3;

@@ -523,7 +523,10 @@ impl<'a> Worker<'a> {
                 content.cells[..size].copy_from_slice(&tags);
             });
         }
-        io::xfs_exchange(&file.buffered, &other.buffered)?;
+        // The one with more extents has to be the first; which one that is XFS decides.
+        io::xfs_exchange(&file.buffered, &other.buffered)
+            .or_else(|_| io::xfs_exchange(&other.buffered, &file.buffered))
+            .context("XFS_IOC_SWAPEXT")?;
         file.inode.end();
         other.inode.end();
         let range = self.range(size);
