@@ -102,6 +102,27 @@ impl Form {
     }
 }
 
+/// What the tunable `key` does, in a sentence; empty for one that this tool does
+/// not know.
+pub(crate) fn meaning(key: &str) -> &'static str {
+    let of_pool = key.starts_with(sysfs::POOLS);
+    match (key.rsplit('.').next().unwrap_or(key), of_pool) {
+        (sysfs::ENABLED, false) => "Whether new pages are accepted; stored ones stay readable.",
+        (sysfs::LIMIT, false) => {
+            "Budget for all memory held. Lower: evicts file pages at once; swap pages stay."
+        }
+        (sysfs::CODEC, false) => "Compresses new pages of the pools with no codec of their own.",
+        (sysfs::KEEP_INCOMPRESSIBLE, false) => {
+            "Whether pages that no codec makes smaller are kept as they are, or refused."
+        }
+        (sysfs::POOL_CODEC, true) => "Compresses new pages of this pool; default: as the whole.",
+        (sysfs::POOL_LIMIT, true) => "This pool's own cap, within the budget of the whole.",
+        (sysfs::POOL_WEIGHT, true) => "This pool's share among pools of its kind.",
+        (sysfs::POOL_FROZEN, true) => "Whether this pool refuses new pages; it goes on serving.",
+        _ => "",
+    }
+}
+
 /// A tunable that exists now.
 struct Entry {
     key: String,
@@ -193,6 +214,7 @@ impl Control {
                 Ok(Tunable {
                     value: read_text(&entry.path)?,
                     allowed: entry.form.allowed(),
+                    meaning: meaning(&entry.key),
                     key: entry.key,
                 })
             })

@@ -22,7 +22,7 @@ use tmem_common::{PAGE_SIZE, sysfs};
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
 use tmem_kmod::{POOL_EXCLUSIVE_GET, POOL_PERSISTENT, PoolError, PoolInfo, PoolSpec, Report};
 
-use crate::control::Form;
+use crate::control::{Form, meaning};
 use crate::histogram::Histogram;
 use crate::source::{
     CellSnapshot, Change, DiskTraffic, Observed, OwnCost, PoolKind, PoolSnapshot, Snapshot, Source,
@@ -583,6 +583,7 @@ impl Machine {
         let switch = |on: bool| u8::from(on).to_string();
         let knob = |key: String, value: String, form: Form, what| Knob {
             tunable: Tunable {
+                meaning: meaning(&key),
                 key,
                 value,
                 allowed: form.allowed(),

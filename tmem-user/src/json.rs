@@ -514,6 +514,7 @@ pub struct TunableJson<'a> {
     key: &'a str,
     value: &'a str,
     allowed: &'a str,
+    meaning: &'a str,
 }
 
 impl<'a> From<&'a Tunable> for TunableJson<'a> {
@@ -522,6 +523,7 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
             key: &tunable.key,
             value: &tunable.value,
             allowed: &tunable.allowed,
+            meaning: tunable.meaning,
         }
     }
 }

@@ -260,6 +260,8 @@ pub struct Tunable {
     pub value: String,
     /// The values it takes, for people: `0 or 1`, `one of: none lz4`.
     pub allowed: String,
+    /// What it does, in a sentence.
+    pub meaning: &'static str,
 }
 
 /// A change that was made and read back.

@@ -155,9 +155,9 @@ fn keys_change_the_limit_and_q_gives_the_terminal_back() -> Result<()> {
     dashboard.wait_for_text("hit rate")?;
     let raw = tcgetattr(&dashboard.terminal)?.local_modes;
     assert!(!raw.contains(LocalModes::ECHO));
-    dashboard.press("l\x15512K\r")?;
+    dashboard.press("L\x15512K\r")?;
     dashboard.wait_for_text("limit: 25% -> 512K")?;
-    dashboard.press("llots\r")?;
+    dashboard.press("Llots\r")?;
     dashboard.wait_for_text("! limit: value \"512Klots\" is not allowed")?;
     dashboard.press("C")?;
     dashboard.wait_for_text("codec: lz4 -> none")?;
@@ -165,6 +165,26 @@ fn keys_change_the_limit_and_q_gives_the_terminal_back() -> Result<()> {
     dashboard.wait_for_text("codec: none -> lz4")?;
     dashboard.press("\t")?;
     dashboard.wait_for_text("Pool 0 swap (persistent)")?;
+    dashboard.press("q")?;
+    assert_eq!(dashboard.end()?.code(), Some(0));
+    Ok(())
+}
+
+#[test]
+fn rows_are_filtered_and_clicked() -> Result<()> {
+    let mut dashboard = Dashboard::start(80, 24)?;
+    dashboard.wait_for_text("hit rate")?;
+    dashboard.press("5/weight\r")?;
+    dashboard.wait("only weights", |shown| {
+        let text = shown.screen.screen().contents();
+        text.contains("pools.1.weight") && !text.contains("pools.1.limit")
+    })?;
+    // The second row of the table, as a terminal tells of a click.
+    dashboard.press("\x1b[<0;5;5M")?;
+    dashboard.press("\r\x157\r")?;
+    dashboard.wait_for_text("pools.1.weight: 100 -> 7")?;
+    dashboard.press("u")?;
+    dashboard.wait_for_text("pools.1.weight: 7 -> 100")?;
     dashboard.press("q")?;
     assert_eq!(dashboard.end()?.code(), Some(0));
     Ok(())

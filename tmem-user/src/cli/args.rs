@@ -427,9 +427,16 @@ pub(super) struct Drain {
 
 #[derive(Debug, Args)]
 pub(super) struct Top {
-    /// Time between two refreshes
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    pub(super) interval: Duration,
+    /// Time between two refreshes [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) interval: Option<Duration>,
+    /// Keys, colours and layout [default: tmem/top.toml in $XDG_CONFIG_HOME or
+    /// ~/.config, else /etc/tmem/top.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print a configuration that says what holds without one
+    #[arg(long)]
+    pub(super) print_config: bool,
     /// Sample one page in this many for the list of events; 0: none
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(super) sample: u32,

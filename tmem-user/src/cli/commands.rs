@@ -212,6 +212,10 @@ async fn empty(global: &Global, options: &Drain) -> anyhow::Result<u8> {
 }
 
 async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
+    if top.print_config {
+        print(&dashboard::config::template())?;
+        return Ok(0);
+    }
     let observation = Watch {
         observe: true,
         sample_one_in: top.sample,
@@ -219,13 +223,19 @@ async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
     if top.batch {
         let printer = measure::Printer::new(global, &top.table, true)?;
         let source = open(global, observation)?;
-        return measure::report(printer, source, top.interval, top.count).await;
+        let interval = top.interval.unwrap_or(measure::DEFAULT_TIME);
+        return measure::report(printer, source, interval, top.count).await;
     }
+    let config = dashboard::config::Config::load(top.config.as_deref())?;
     let source = open(global, observation)?;
     let options = dashboard::Options {
-        interval: top.interval,
+        interval: top
+            .interval
+            .or(config.interval)
+            .unwrap_or(measure::DEFAULT_TIME),
         color: global.palette_for_stdout().on,
-        ascii: top.ascii,
+        ascii: top.ascii || config.ascii,
+        config,
     };
     dashboard::run(source, &options)?;
     Ok(0)

@@ -164,9 +164,10 @@ pub(super) fn save(global: &Global, options: &Save) -> anyhow::Result<u8> {
 /// Whether a configuration could not be read as it stands, as opposed to made true.
 pub(super) fn is_usage(error: &ConfigError) -> bool {
     match error {
-        ConfigError::Syntax { .. } | ConfigError::Kind { .. } | ConfigError::Expression { .. } => {
-            true
-        }
+        ConfigError::Syntax { .. }
+        | ConfigError::Kind { .. }
+        | ConfigError::Bad { .. }
+        | ConfigError::Expression { .. } => true,
         ConfigError::Read { error, .. } => error.kind() == io::ErrorKind::NotFound,
         ConfigError::Refused { .. } | ConfigError::Source(_) => false,
     }

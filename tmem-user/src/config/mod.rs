@@ -100,6 +100,18 @@ pub enum ConfigError {
         /// What kind of value it is.
         found: &'static str,
     },
+    /// A value is not allowed.
+    #[error("{place}: {key}: {value:?} is not allowed; allowed: {allowed}")]
+    Bad {
+        /// Where.
+        place: Place,
+        /// The setting.
+        key: String,
+        /// The value.
+        value: String,
+        /// The values it takes.
+        allowed: String,
+    },
     /// A size is not one.
     #[error("{place}: {key}: {value:?}: {error}")]
     Expression {
@@ -131,8 +143,22 @@ pub enum ConfigError {
 /// # Errors
 /// When it cannot be read, is not TOML, or has a value of a wrong kind.
 pub fn read_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|error| read_error(path, error))?;
-    parse(path, &text)
+    parse(path, &read_text(path)?)
+}
+
+pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| read_error(path, error))
+}
+
+pub(crate) fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    ConfigError::Syntax {
+        place: place(
+            path,
+            text,
+            error.span().map_or(text.len(), |span| span.start),
+        ),
+        message: error.message().replace('\n', ", "),
+    }
 }
 
 fn read_error(path: &Path, error: io::Error) -> ConfigError {
@@ -148,10 +174,7 @@ fn read_error(path: &Path, error: io::Error) -> ConfigError {
 /// When it is not TOML, or has a value of a wrong kind.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigError> {
     let place = |at: usize| place(path, text, at);
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-        place: place(error.span().map_or(text.len(), |span| span.start)),
-        message: error.message().replace('\n', ", "),
-    })?;
+    let table = DeTable::parse(text).map_err(|error| syntax_error(path, text, &error))?;
     let mut settings = Vec::new();
     collect(table.get_ref(), "", &place, &mut settings)?;
     settings.sort_by_key(|setting| (setting.place.line, setting.place.column));
@@ -194,7 +217,7 @@ fn collect(
 }
 
 /// Line and column of the byte `at` of a text.
-fn place(path: &Path, text: &str, at: usize) -> Place {
+pub(crate) fn place(path: &Path, text: &str, at: usize) -> Place {
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     Place {

@@ -2,20 +2,29 @@
 //! and no source here: [`crate::dashboard::view`] draws it, and the event loop
 //! carries out the [`Effect`]s it asks for.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{
+    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+use ratatui::layout::{Position, Rect};
 use tmem_common::op::{OPS, Op};
 use tmem_common::sysfs;
 
+use super::config::Config;
 use super::history::History;
-use super::keys::{self, Action, When};
+use super::keys::{Action, Keymap, When};
+use super::lists::List;
 use super::theme::Theme;
 use crate::source::{Change, Snapshot, Tunable};
 use crate::units::size_value;
 
 /// Seconds that hit rate and percentiles can cover.
-const WINDOWS: [f64; 4] = [10.0, 60.0, 300.0, 600.0];
+pub(super) const WINDOWS: [f64; 4] = [10.0, 60.0, 300.0, 600.0];
+
+/// Most characters that can be typed.
+const LONGEST: usize = 64;
 
 /// The least limit that the step key sets, in bytes.
 const LEAST_LIMIT: u64 = 1 << 20;
@@ -26,16 +35,28 @@ pub(super) enum View {
     Overview,
     Pools,
     Latency,
-    Tuning,
+    Cgroups,
+    Policy,
     Events,
 }
 
 impl View {
-    pub(super) const ALL: [View; 5] = [
+    /// Whether the selected row can have all the room.
+    const fn expands(self) -> bool {
+        !matches!(self, View::Overview | View::Policy)
+    }
+
+    /// Whether its rows can be filtered.
+    const fn filters(self) -> bool {
+        !matches!(self, View::Overview | View::Latency)
+    }
+
+    pub(super) const ALL: [View; 6] = [
         View::Overview,
         View::Pools,
         View::Latency,
-        View::Tuning,
+        View::Cgroups,
+        View::Policy,
         View::Events,
     ];
 
@@ -44,10 +65,20 @@ impl View {
             View::Overview => "Overview",
             View::Pools => "Pools",
             View::Latency => "Latency",
-            View::Tuning => "Tuning",
+            View::Cgroups => "Cgroups",
+            View::Policy => "Policy",
             View::Events => "Events",
         }
     }
+}
+
+/// What a place on the screen stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    /// A view's tab.
+    Tab(View),
+    /// A row of the table on show, by its place.
+    Row(usize),
 }
 
 /// A value being typed.
@@ -94,46 +125,72 @@ pub(super) struct App {
     pub(super) help: bool,
     pub(super) help_offset: usize,
     pub(super) edit: Option<Edit>,
+    /// Whether a filter is being typed for the view on show.
+    pub(super) filtering: bool,
+    pub(super) keymap: Keymap,
+    /// The views with a tab, in the order of their tabs.
+    pub(super) views: Vec<View>,
+    /// What the user chose for each view's table, by [`View`].
+    pub(super) lists: [List; View::ALL.len()],
+    /// Where the mouse meets what, as drawn last. Drawing changes nothing else.
+    pub(super) spots: RefCell<Vec<(Rect, Spot)>>,
     pub(super) status: Option<Status>,
     /// Why the newest reading failed.
     pub(super) failure: Option<String>,
-    pub(super) selected_pool: usize,
-    pub(super) selected_op: usize,
-    pub(super) selected_tunable: usize,
-    pub(super) event_offset: usize,
     pub(super) tunables: Vec<Tunable>,
     pub(super) quit: bool,
     live: History,
     frozen: Option<History>,
     window: usize,
-    last_change: Option<Change>,
+    /// Changes made, for taking them back, the last at the end.
+    changes: Vec<Change>,
+    /// The change that is being taken back.
+    undoing: Option<Change>,
     /// Limits asked for and not yet confirmed, so that quick presses add up.
     pending: Option<(String, u64)>,
 }
 
 impl App {
-    pub(super) fn new(source: String, interval: Duration, theme: Theme) -> Self {
+    pub(super) fn new(
+        source: String,
+        interval: Duration,
+        mut theme: Theme,
+        config: &Config,
+    ) -> Self {
+        for (name, style) in &config.styles {
+            theme.change(name, *style);
+        }
+        let mut keymap = Keymap::default();
+        for (binding, keys) in &config.keys {
+            keymap.bind(binding, keys);
+        }
+        let window = config.window.unwrap_or(WINDOWS[1]);
         let half = u64::try_from(interval.as_nanos() / 2).unwrap_or(u64::MAX);
         Self {
             theme,
             source,
             interval,
-            view: View::Overview,
+            view: config.start.unwrap_or(config.views[0]),
+            filtering: false,
+            keymap,
+            views: config.views.clone(),
+            lists: Default::default(),
+            spots: RefCell::default(),
             help: false,
             help_offset: 0,
             edit: None,
             status: None,
             failure: None,
-            selected_pool: 0,
-            selected_op: 0,
-            selected_tunable: 0,
-            event_offset: 0,
             tunables: Vec::new(),
             quit: false,
             live: History::new(half),
             frozen: None,
-            window: 1,
-            last_change: None,
+            window: WINDOWS
+                .iter()
+                .position(|known| *known == window)
+                .unwrap_or(1),
+            changes: Vec::new(),
+            undoing: None,
             pending: None,
         }
     }
@@ -157,23 +214,60 @@ impl App {
         if event.kind == KeyEventKind::Release {
             return None;
         }
-        let when = if self.edit.is_some() {
+        let when = if self.edit.is_some() || self.filtering {
             When::Typing
         } else {
             When::Looking
         };
-        if let Some(action) = keys::action(when, event) {
+        if let Some(action) = self.keymap.action(when, event) {
             return self.act(action);
         }
-        if let (Some(edit), KeyCode::Char(char)) = (&mut self.edit, event.code)
-            && !event
-                .modifiers
-                .intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
-            && edit.text.len() < 64
+        let commands = KeyModifiers::CONTROL | KeyModifiers::ALT;
+        if let (Some(text), KeyCode::Char(char)) = (self.typed(), event.code)
+            && !event.modifiers.intersects(commands)
+            && text.len() < LONGEST
         {
-            edit.text.push(char);
+            text.push(char);
         }
         None
+    }
+
+    /// The text being typed.
+    fn typed(&mut self) -> Option<&mut String> {
+        match &mut self.edit {
+            Some(edit) => Some(&mut edit.text),
+            None if self.filtering => Some(&mut self.lists[self.view as usize].filter),
+            None => None,
+        }
+    }
+
+    /// Takes a movement or a click of the mouse.
+    pub(super) fn on_mouse(&mut self, event: MouseEvent) {
+        if self.help || self.edit.is_some() {
+            return;
+        }
+        match event.kind {
+            MouseEventKind::ScrollUp => self.select(|place, _| place.saturating_sub(1)),
+            MouseEventKind::ScrollDown => self.select(|place, _| place.saturating_add(1)),
+            MouseEventKind::Down(MouseButton::Left) => {
+                let at = Position::new(event.column, event.row);
+                let spots = self.spots.borrow();
+                let spot = spots.iter().find(|(area, _)| area.contains(at));
+                let spot = spot.map(|(_, spot)| *spot);
+                drop(spots);
+                match spot {
+                    Some(Spot::Tab(view)) => self.show(view),
+                    Some(Spot::Row(place)) => self.select(|_, _| place),
+                    None => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn show(&mut self, view: View) {
+        self.view = view;
+        self.filtering = false;
     }
 
     /// Takes news from the sampler.
@@ -182,22 +276,23 @@ impl App {
             News::Snapshot(snapshot) => {
                 self.failure = None;
                 self.live.push(*snapshot);
-                let pools = self.live.latest().map_or(0, |latest| latest.pools.len());
-                self.selected_pool = self.selected_pool.min(pools.saturating_sub(1));
             }
             News::NoSnapshot(reason) => self.failure = Some(reason),
-            News::Tunables(tunables) => {
-                self.selected_tunable = self.selected_tunable.min(tunables.len().saturating_sub(1));
-                self.tunables = tunables;
-            }
+            News::Tunables(tunables) => self.tunables = tunables,
             News::Changed(change) => {
                 self.pending = None;
                 self.assume(&change.key, &change.new);
                 self.status = Some(Status::Changed(change.clone()));
-                self.last_change = Some(change);
+                // Taking back is not itself to be taken back.
+                let undone = self.undoing.take_if(|undoing| undoing.key == change.key);
+                if undone.is_none() && change.old != change.new {
+                    self.changes.push(change);
+                }
             }
             News::NotChanged(reason) => {
                 self.pending = None;
+                // It can be tried again.
+                self.changes.extend(self.undoing.take());
                 self.status = Some(Status::Error(reason));
             }
         }
@@ -215,8 +310,8 @@ impl App {
                 self.help_offset = 0;
             }
             Action::NextView => self.turn_view(1),
-            Action::PreviousView => self.turn_view(View::ALL.len() - 1),
-            Action::ShowView(view) => self.view = View::ALL[view % View::ALL.len()],
+            Action::PreviousView => self.turn_view(self.views.len() - 1),
+            Action::ShowView(view) => self.show(view),
             Action::Up => self.select(|row, _| row.saturating_sub(1)),
             Action::Down => self.select(|row, _| row.saturating_add(1)),
             Action::First => self.select(|_, _| 0),
@@ -236,30 +331,54 @@ impl App {
                 return self.turn_codec(|at, count| (at + count - 1) % count);
             }
             Action::ToggleEnabled => return self.toggle_enabled(),
-            Action::EditSelected if self.view == View::Tuning => {
-                if let Some(tunable) = self.tunables.get(self.selected_tunable) {
+            Action::EditSelected if self.view == View::Policy => {
+                let row = self.selected_row(View::Policy);
+                if let Some(tunable) = row.and_then(|row| self.tunables.get(row)) {
                     self.edit_key(&tunable.key.clone());
                 }
             }
+            Action::Expand if self.view.expands() => {
+                let list = self.list_mut();
+                list.expanded = !list.expanded;
+            }
+            Action::Filter if self.view.filters() => self.filtering = true,
+            Action::Sort => match self.next_order() {
+                Some(order) => self.note(format!("sorted by {order}")),
+                None => self.note("nothing to sort in this view"),
+            },
+            Action::ReverseSort => {
+                let list = self.list_mut();
+                list.reversed = !list.reversed;
+            }
             Action::Undo => return self.undo(),
-            Action::Dismiss => self.status = None,
+            Action::Dismiss => {
+                self.status = None;
+                self.list_mut().filter.clear();
+            }
             Action::Redraw => return Some(Effect::Redraw),
+            Action::Accept if self.filtering => self.filtering = false,
             Action::Accept => return self.accept(),
+            Action::Cancel if self.filtering => {
+                self.filtering = false;
+                self.list_mut().filter.clear();
+            }
             Action::Cancel => {
                 self.edit = None;
                 self.note("left as it is");
             }
             Action::Erase => {
-                if let Some(edit) = &mut self.edit {
-                    edit.text.pop();
+                if let Some(text) = self.typed() {
+                    text.pop();
                 }
             }
             Action::EraseAll => {
-                if let Some(edit) = &mut self.edit {
-                    edit.text.clear();
+                if let Some(text) = self.typed() {
+                    text.clear();
                 }
             }
-            Action::EditSelected => {}
+            Action::EditSelected => self.note("values are edited in Policy"),
+            Action::Expand => self.note("nothing to expand in this view"),
+            Action::Filter => self.note("nothing to filter in this view"),
         }
         None
     }
@@ -269,10 +388,10 @@ impl App {
             Action::Help | Action::Dismiss | Action::Quit => self.help = false,
             Action::Up => self.help_offset = self.help_offset.saturating_sub(1),
             Action::Down => {
-                self.help_offset = (self.help_offset + 1).min(keys::BINDINGS.len() - 1);
+                self.help_offset = (self.help_offset + 1).min(self.keymap.rows().len() - 1);
             }
             Action::First => self.help_offset = 0,
-            Action::Last => self.help_offset = keys::BINDINGS.len() - 1,
+            Action::Last => self.help_offset = self.keymap.rows().len() - 1,
             Action::Redraw => return Some(Effect::Redraw),
             _ => {}
         }
@@ -284,34 +403,16 @@ impl App {
     }
 
     fn turn_view(&mut self, by: usize) {
-        let at = View::ALL
-            .iter()
-            .position(|view| *view == self.view)
-            .unwrap_or_default();
-        self.view = View::ALL[(at + by) % View::ALL.len()];
-    }
-
-    /// Moves the selection of the view on show to `to(row, last)`.
-    fn select(&mut self, to: impl Fn(usize, usize) -> usize) {
-        let pools = self
-            .history()
-            .latest()
-            .map_or(0, |latest| latest.pools.len());
-        let events = self.history().events().len();
-        let (row, rows) = match self.view {
-            View::Overview => return,
-            View::Pools => (&mut self.selected_pool, pools),
-            View::Latency => (&mut self.selected_op, OPS),
-            View::Tuning => (&mut self.selected_tunable, self.tunables.len()),
-            View::Events => (&mut self.event_offset, events),
-        };
-        let last = rows.saturating_sub(1);
-        *row = to(*row, last).min(last);
+        let at = self.views.iter().position(|view| *view == self.view);
+        self.show(self.views[(at.unwrap_or_default() + by) % self.views.len()]);
     }
 
     /// The kind of operation selected in the latency view.
     pub(super) fn op(&self) -> Op {
-        Op::ALL[self.selected_op.min(OPS - 1)]
+        Op::ALL[self
+            .selected_row(View::Latency)
+            .unwrap_or_default()
+            .min(OPS - 1)]
     }
 
     /// `limit` or `codec`: the whole's, or in the pools view the selected pool's.
@@ -327,8 +428,8 @@ impl App {
         if self.view != View::Pools {
             return None;
         }
-        let latest = self.history().latest()?;
-        latest.pools.get(self.selected_pool).map(|pool| pool.id)
+        let row = self.selected_row(View::Pools)?;
+        Some(self.history().latest()?.pools.get(row)?.id)
     }
 
     fn tunable(&self, key: &str) -> Option<&Tunable> {
@@ -360,7 +461,7 @@ impl App {
     fn step_limit(&mut self, raise: bool) -> Option<Effect> {
         let key = self.scoped(sysfs::LIMIT);
         let Some(now) = self.limit_now(&key) else {
-            let edit = keys::hint(Action::EditLimit);
+            let edit = self.keymap.hint(Action::EditLimit);
             self.note(format!("{key}: no limit to step from; {edit} types one"));
             return None;
         };
@@ -418,10 +519,14 @@ impl App {
     }
 
     fn undo(&mut self) -> Option<Effect> {
-        let Some(change) = self.last_change.take() else {
+        if self.undoing.is_some() {
+            return None;
+        }
+        let Some(change) = self.changes.pop() else {
             self.note("nothing to take back");
             return None;
         };
+        self.undoing = Some(change.clone());
         self.set(change.key, change.old)
     }
 
@@ -511,14 +616,16 @@ mod tests {
     #[test]
     fn tab_turns_through_all_views_and_digits_choose() {
         let mut app = app();
-        for expected in [1, 2, 3, 4, 0] {
+        for expected in [1, 2, 3, 4, 5, 0] {
             press(&mut app, "\t");
             assert_eq!(app.view, View::ALL[expected]);
         }
-        press(&mut app, "4");
-        assert_eq!(app.view, View::Tuning);
+        press(&mut app, "5");
+        assert_eq!(app.view, View::Policy);
         press(&mut app, "h");
-        assert_eq!(app.view, View::Latency);
+        assert_eq!(app.view, View::Cgroups);
+        press(&mut app, "l");
+        assert_eq!(app.view, View::Policy);
     }
 
     #[test]
@@ -553,7 +660,7 @@ mod tests {
     #[test]
     fn a_limit_is_typed_in_place() {
         let mut app = app();
-        assert_eq!(press(&mut app, "l"), None);
+        assert_eq!(press(&mut app, "L"), None);
         assert_eq!(
             app.edit.as_ref().map(|edit| edit.text.as_str()),
             Some("64M")
@@ -564,9 +671,9 @@ mod tests {
         assert_eq!(press(&mut app, "\u{8}25%\n"), set("limit", "25%"));
         assert_eq!(app.edit, None);
         // The same value, nothing and Esc change nothing.
-        assert_eq!(press(&mut app, "l\n"), None);
-        assert_eq!(press(&mut app, "l\u{8}\u{8}\u{8}\n"), None);
-        assert_eq!(press(&mut app, "l9\u{1b}"), None);
+        assert_eq!(press(&mut app, "L\n"), None);
+        assert_eq!(press(&mut app, "L\u{8}\u{8}\u{8}\n"), None);
+        assert_eq!(press(&mut app, "L9\u{1b}"), None);
         assert_eq!(app.edit, None);
     }
 
@@ -589,30 +696,116 @@ mod tests {
         assert_eq!(press(&mut app, "k+"), None);
         assert!(matches!(&app.status, Some(Status::Note(note)) if note.contains("no limit")));
         assert_eq!(
-            press(&mut app, "l\u{8}\u{8}\u{8}\u{8}8M\n"),
+            press(&mut app, "L\u{8}\u{8}\u{8}\u{8}8M\n"),
             set("pools.0.limit", "8M")
         );
     }
 
     #[test]
-    fn undo_sets_the_old_value_once() {
+    fn undo_goes_back_one_change_after_the_other() {
         let mut app = app();
         assert_eq!(press(&mut app, "u"), None);
-        let change = Change {
-            key: "limit".into(),
-            old: "20%".into(),
-            new: "72M".into(),
+        let change = |key: &str, old: &str, new: &str| Change {
+            key: key.into(),
+            old: old.into(),
+            new: new.into(),
         };
-        app.on_news(News::Changed(change.clone()));
-        assert_eq!(app.status, Some(Status::Changed(change)));
+        for change in [
+            change("limit", "20%", "72M"),
+            change("codec", "lz4", "none"),
+        ] {
+            app.on_news(News::Changed(change.clone()));
+            assert_eq!(app.status, Some(Status::Changed(change)));
+        }
+        assert_eq!(press(&mut app, "u"), set("codec", "lz4"));
+        // It is under way, and one that fails can be tried again.
+        assert_eq!(press(&mut app, "u"), None);
+        app.on_news(News::NotChanged("busy".into()));
+        assert_eq!(press(&mut app, "u"), set("codec", "lz4"));
+        app.on_news(News::Changed(change("codec", "none", "lz4")));
         assert_eq!(press(&mut app, "u"), set("limit", "20%"));
+        app.on_news(News::Changed(change("limit", "72M", "20%")));
         assert_eq!(press(&mut app, "u"), None);
     }
 
     #[test]
-    fn the_tuning_view_edits_any_tunable() {
+    fn a_filter_keeps_the_rows_with_its_words() {
         let mut app = app();
-        assert_eq!(press(&mut app, "4G\n"), None);
+        press(&mut app, "5/pools.1 q");
+        assert!(app.filtering && !app.quit);
+        assert_eq!(app.list().filter, "pools.1 q");
+        press(&mut app, "\u{8}\u{8}\n");
+        let keys: Vec<_> = app
+            .rows(View::Policy)
+            .iter()
+            .map(|row| app.tunables[*row].key.as_str())
+            .collect();
+        assert_eq!(keys, ["pools.1.limit", "pools.1.codec"]);
+        // What is edited is the row on show.
+        press(&mut app, "j\n");
+        assert_eq!(
+            app.edit.as_ref().map(|edit| edit.tunable.key.as_str()),
+            Some("pools.1.codec")
+        );
+        press(&mut app, "\u{1b}\u{1b}");
+        assert_eq!(app.rows(View::Policy).len(), app.tunables.len());
+        press(&mut app, "/nothing\u{1b}");
+        assert_eq!((app.filtering, app.list().filter.as_str()), (false, ""));
+    }
+
+    #[test]
+    fn sorting_moves_rows_but_not_the_selection() {
+        let mut app = app();
+        press(&mut app, "2jsssS");
+        assert_eq!(app.rows(View::Pools), [1, 0]);
+        assert_eq!(app.pool_in_scope(), Some(1));
+        press(&mut app, "S");
+        assert_eq!(app.rows(View::Pools), [0, 1]);
+        assert_eq!(app.pool_in_scope(), Some(1));
+        press(&mut app, "1s");
+        assert!(
+            matches!(&app.status, Some(Status::Note(note)) if note.contains("nothing to sort"))
+        );
+    }
+
+    #[test]
+    fn a_selected_event_stays_selected_while_others_come() {
+        let mut app = app();
+        press(&mut app, "6j");
+        let row = app.selected_row(View::Events);
+        let index = row
+            .and_then(|row| app.history().events().nth(row))
+            .map(|event| event.index);
+        app.on_news(News::Snapshot(Box::new(fake::snapshot(4))));
+        let row = app.selected_row(View::Events);
+        let now = row
+            .and_then(|row| app.history().events().nth(row))
+            .map(|event| event.index);
+        assert_eq!(now, index);
+        press(&mut app, "g");
+        app.on_news(News::Snapshot(Box::new(fake::snapshot(5))));
+        assert_eq!(app.selected_row(View::Events), Some(0));
+    }
+
+    #[test]
+    fn keys_and_layout_follow_the_configuration() {
+        let text = "[keys]\nquit = \"x\"\n[layout]\nviews = [\"policy\", \"pools\"]\n";
+        let config = Config::parse(std::path::Path::new("t"), text).unwrap_or_default();
+        let theme = Theme::new(true, false);
+        let mut app = App::new("it".into(), Duration::from_secs(1), theme, &config);
+        assert_eq!(app.view, View::Policy);
+        press(&mut app, "\tq");
+        assert_eq!((app.view, app.quit), (View::Pools, false));
+        press(&mut app, "\t");
+        assert_eq!(app.view, View::Policy);
+        press(&mut app, "x");
+        assert!(app.quit);
+    }
+
+    #[test]
+    fn the_policy_view_edits_any_tunable() {
+        let mut app = app();
+        assert_eq!(press(&mut app, "5G\n"), None);
         let last = fake::tunables().pop().map(|tunable| tunable.key);
         assert_eq!(app.edit.as_ref().map(|edit| edit.tunable.key.clone()), last);
         press(&mut app, "\u{1b}");
@@ -650,11 +843,11 @@ mod tests {
     fn selections_stay_within_what_is_there() {
         let mut app = app();
         press(&mut app, "2jjjjjj");
-        assert_eq!(app.selected_pool, 1);
+        assert_eq!(app.pool_in_scope(), Some(1));
         let mut fewer = fake::snapshot(4);
         fewer.pools.clear();
         app.on_news(News::Snapshot(Box::new(fewer)));
-        assert_eq!(app.selected_pool, 0);
+        assert_eq!(app.pool_in_scope(), None);
         assert_eq!(press(&mut app, "jkG"), None);
     }
 }

@@ -9,11 +9,12 @@ use tmem_common::op::{Op, Outcome};
 use tmem_common::stats::Stats;
 
 use super::app::{App, News};
+use super::config::Config;
 use super::theme::Theme;
 use crate::histogram::Histogram;
 use crate::source::{
-    CellSnapshot, Change, DiskTraffic, Observed, PoolKind, PoolSnapshot, Pressure, Snapshot,
-    Source, SourceError, Tunable,
+    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, Observed, PoolKind, PoolSnapshot, Pressure,
+    Snapshot, Source, SourceError, Tunable,
 };
 
 /// The state of things `second` seconds after the start.
@@ -59,6 +60,25 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
         cell(Op::Flush, Outcome::Flushed, 200, 480 * second),
     ];
     cells.retain(|cell| cell.count > 0);
+    let cgroup = |id, path: Option<&str>, op, outcome, count| CgroupSnapshot {
+        id,
+        path: path.map(str::to_owned),
+        op,
+        outcome,
+        count,
+        bytes: count * 1400,
+    };
+    let cgroups = vec![
+        cgroup(
+            5,
+            Some("/user.slice"),
+            Op::Put,
+            Outcome::Stored,
+            900 * second,
+        ),
+        cgroup(5, Some("/user.slice"), Op::Get, Outcome::Hit, 400 * second),
+        cgroup(77, None, Op::Get, Outcome::Miss, 20 * second),
+    ];
     let taken_ns = (1000 + second) * 1_000_000_000;
     let event = |i: u64| Event {
         time_ns: taken_ns - 1000 * i,
@@ -105,7 +125,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
         ],
         observed: Some(Observed {
             cells,
-            cgroups: Vec::new(),
+            cgroups,
             events: [3, 2, 1].map(event).to_vec(),
             events_dropped: 2,
             sample_one_in: 64,
@@ -122,7 +142,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
         cost: crate::source::OwnCost {
             cpu_ns: second * 4_000_000,
             resident_bytes: 9 << 20,
-            programs_ns: None,
+            programs_ns: Some(second * 300_000),
         },
         unmeasured: Vec::new(),
     }
@@ -145,6 +165,7 @@ pub(super) fn tunables() -> Vec<Tunable> {
         key: key.into(),
         value: value.into(),
         allowed: allowed.into(),
+        meaning: crate::control::meaning(key),
     })
     .to_vec()
 }
@@ -155,6 +176,7 @@ pub(super) fn app(seconds: u64) -> App {
         "a made-up source".into(),
         Duration::from_secs(1),
         Theme::new(true, false),
+        &Config::default(),
     );
     for second in 0..=seconds {
         app.on_news(News::Snapshot(Box::new(snapshot(second))));

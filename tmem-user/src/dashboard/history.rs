@@ -1,16 +1,16 @@
 //! What the dashboard remembers: the newest snapshot and, for the last minutes,
 //! what happened between one snapshot and the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use tmem_common::PAGE_SIZE;
 use tmem_common::event::Event;
-use tmem_common::op::{OPS, Op, Outcome};
+use tmem_common::op::{OPS, OUTCOMES, Op, Outcome};
 use tmem_common::stats::Stats;
 
 use crate::histogram::Histogram;
 use crate::interval::latency_of;
-use crate::source::{PoolKind, Snapshot};
+use crate::source::{OwnCost, PoolKind, Snapshot};
 
 /// Points kept: ten minutes at one a second.
 const POINTS: usize = 600;
@@ -35,6 +35,9 @@ pub(super) struct Point {
     pub(super) latency: [Histogram; OPS],
     /// Bytes of memory held at the end.
     pub(super) used_bytes: u64,
+    /// CPU time of this process, and time in its eBPF programs, in ns.
+    pub(super) own_cpu_ns: u64,
+    pub(super) programs_ns: Option<u64>,
 }
 
 impl Point {
@@ -88,6 +91,78 @@ pub(super) struct PoolRates {
     pub(super) per_second: [f64; OPS],
 }
 
+/// Operations on pages of one cgroup: since the source was opened, and between
+/// the last two snapshots.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cgroup {
+    pub(super) id: u64,
+    pub(super) path: Option<String>,
+    outcomes: [u64; OUTCOMES],
+    /// Bytes of data that stored puts kept.
+    pub(super) stored_bytes: u64,
+    pub(super) puts_per_second: f64,
+    pub(super) gets_per_second: f64,
+}
+
+impl Cgroup {
+    /// Its path; its number when it is gone.
+    pub(super) fn name(&self) -> String {
+        self.path
+            .clone()
+            .unwrap_or_else(|| format!("id {}", self.id))
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize]
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            outcomes: self.outcomes,
+            ..Stats::default()
+        }
+    }
+
+    /// Puts that were accepted.
+    pub(super) fn stored(&self) -> u64 {
+        stored(&self.stats())
+    }
+
+    /// Puts that were refused.
+    pub(super) fn refused(&self) -> u64 {
+        refused(&self.stats())
+    }
+
+    /// Gets, however they ended.
+    pub(super) fn gets(&self) -> u64 {
+        ops(&self.stats(), Op::Get)
+    }
+}
+
+/// The cgroups of a snapshot, by rising id, without rates.
+fn cgroups_of(snapshot: &Snapshot) -> Vec<Cgroup> {
+    let mut cgroups: BTreeMap<u64, Cgroup> = BTreeMap::new();
+    for seen in snapshot
+        .observed
+        .iter()
+        .flat_map(|observed| &observed.cgroups)
+    {
+        let cgroup = cgroups.entry(seen.id).or_insert_with(|| Cgroup {
+            id: seen.id,
+            path: seen.path.clone(),
+            ..Cgroup::default()
+        });
+        // A flush that finds nothing is a miss too, which these figures leave out.
+        if seen.op != Op::Flush || seen.outcome != Outcome::Miss {
+            cgroup.outcomes[seen.outcome as usize] += seen.count;
+        }
+        if seen.outcome.is_stored() {
+            cgroup.stored_bytes += seen.bytes;
+        }
+    }
+    cgroups.into_values().collect()
+}
+
 /// The newest snapshot and the points of the last minutes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
@@ -96,6 +171,7 @@ pub(super) struct History {
     latest: Option<Snapshot>,
     base: Option<Base>,
     pool_rates: Vec<(u32, PoolRates)>,
+    cgroups: Vec<Cgroup>,
     minimum_gap_ns: u64,
 }
 
@@ -107,6 +183,8 @@ struct Base {
     swap: SwapTraffic,
     latency: [Histogram; OPS],
     pools: Vec<(u32, Stats)>,
+    cgroups: Vec<Cgroup>,
+    cost: OwnCost,
 }
 
 impl History {
@@ -135,6 +213,7 @@ impl History {
             let base = Base::of(&snapshot);
             if let Some(earlier) = &self.base {
                 self.pool_rates = base.pool_rates(earlier);
+                self.cgroups = base.cgroup_rates(earlier);
                 if self.points.len() == POINTS {
                     self.points.pop_front();
                 }
@@ -203,6 +282,12 @@ impl History {
             .unwrap_or_default()
     }
 
+    /// Cgroups whose pages were met, by rising id; rates are those between the last
+    /// two snapshots.
+    pub(super) fn cgroups(&self) -> &[Cgroup] {
+        &self.cgroups
+    }
+
     /// Sampled events, newest first.
     pub(super) fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
         self.events.iter().rev()
@@ -225,6 +310,8 @@ impl Base {
                 .iter()
                 .map(|pool| (pool.id, pool.stats))
                 .collect(),
+            cgroups: cgroups_of(snapshot),
+            cost: snapshot.cost,
         }
     }
 
@@ -243,7 +330,26 @@ impl Base {
             swap: self.swap.since(&earlier.swap),
             latency: std::array::from_fn(|i| self.latency[i].since(&earlier.latency[i])),
             used_bytes: snapshot.used_bytes,
+            own_cpu_ns: self.cost.cpu_ns.saturating_sub(earlier.cost.cpu_ns),
+            programs_ns: self
+                .cost
+                .programs_ns
+                .map(|now| now.saturating_sub(earlier.cost.programs_ns.unwrap_or(0))),
         }
+    }
+
+    fn cgroup_rates(&self, earlier: &Self) -> Vec<Cgroup> {
+        let seconds = self.seconds_since(earlier);
+        let mut cgroups = self.cgroups.clone();
+        for cgroup in &mut cgroups {
+            let then = earlier.cgroups.iter().find(|then| then.id == cgroup.id);
+            let then = then.map(Cgroup::stats).unwrap_or_default();
+            let now = cgroup.stats();
+            let rate = |op| per_second(ops(&now, op).saturating_sub(ops(&then, op)), seconds);
+            cgroup.puts_per_second = rate(Op::Put);
+            cgroup.gets_per_second = rate(Op::Get);
+        }
+        cgroups
     }
 
     fn pool_rates(&self, earlier: &Self) -> Vec<(u32, PoolRates)> {
@@ -333,6 +439,26 @@ mod tests {
         assert_eq!(history.hits(60.0), (1000, 1200));
         assert_eq!(history.pool_rates(0).per_second[Op::Get as usize], 600.0);
         assert_eq!(point.swap.writes_avoided, 2000);
+    }
+
+    #[test]
+    fn cgroups_have_their_own_counts_and_rates() {
+        let mut history = History::new(0);
+        history.push(fake::snapshot(0));
+        history.push(fake::snapshot(2));
+        let [first, second] = history.cgroups() else {
+            panic!("{:?}", history.cgroups());
+        };
+        assert_eq!(
+            (first.name().as_str(), second.name().as_str()),
+            ("/user.slice", "id 77")
+        );
+        assert_eq!(
+            (first.puts_per_second, first.gets_per_second),
+            (900.0, 400.0)
+        );
+        assert_eq!((first.stored(), first.count(Outcome::Hit)), (1800, 800));
+        assert_eq!(second.gets(), 40);
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Every key of the dashboard: a named action in one table, from which keys are
-//! looked up and the help is drawn.
+//! Every key of the dashboard: a named action in one table, from which the keymap
+//! is made, with the changes of a configuration file, and the help is drawn.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::app::View;
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +12,7 @@ pub(super) enum Action {
     Help,
     NextView,
     PreviousView,
-    ShowView(usize),
+    ShowView(View),
     Up,
     Down,
     First,
@@ -24,6 +26,10 @@ pub(super) enum Action {
     PreviousCodec,
     ToggleEnabled,
     EditSelected,
+    Expand,
+    Filter,
+    Sort,
+    ReverseSort,
     Undo,
     Dismiss,
     Redraw,
@@ -38,7 +44,7 @@ pub(super) enum Action {
 pub(super) enum When {
     /// While looking at a view or at the help.
     Looking,
-    /// While a value is being typed.
+    /// While a value or a filter is being typed.
     Typing,
 }
 
@@ -69,6 +75,50 @@ impl Key {
         self.code == event.code && self.ctrl == event.modifiers.contains(KeyModifiers::CONTROL)
     }
 
+    /// Reads a key as [`Key::label`] writes it, in upper or lower case where that
+    /// makes no other key: `q`, `Ctrl-C`, `shift-tab`, `F1`, `space`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let lower = text.to_ascii_lowercase();
+        if let Some(char) = lower.strip_prefix("ctrl-") {
+            let mut chars = char.chars();
+            return match (chars.next(), chars.next()) {
+                (Some(char), None) if char.is_ascii_alphabetic() => Some(Self::ctrl(char)),
+                _ => None,
+            };
+        }
+        let mut chars = text.chars();
+        if let (Some(char), None) = (chars.next(), chars.next()) {
+            return (!char.is_control() && char != ' ').then_some(Self::char(char));
+        }
+        if let Some(number) = lower.strip_prefix('f') {
+            let number = number
+                .parse()
+                .ok()
+                .filter(|number| (1..=12).contains(number));
+            return number.map(|number| Self::new(KeyCode::F(number)));
+        }
+        let code = match lower.as_str() {
+            "space" => KeyCode::Char(' '),
+            "tab" => KeyCode::Tab,
+            "shift-tab" => KeyCode::BackTab,
+            "enter" => KeyCode::Enter,
+            "esc" => KeyCode::Esc,
+            "backspace" => KeyCode::Backspace,
+            "delete" | "del" => KeyCode::Delete,
+            "insert" => KeyCode::Insert,
+            "home" => KeyCode::Home,
+            "end" => KeyCode::End,
+            "pageup" | "page up" => KeyCode::PageUp,
+            "pagedown" | "page down" => KeyCode::PageDown,
+            "up" => KeyCode::Up,
+            "down" => KeyCode::Down,
+            "left" => KeyCode::Left,
+            "right" => KeyCode::Right,
+            _ => return None,
+        };
+        Some(Self::new(code))
+    }
+
     /// The key as people know it.
     pub(super) fn label(self) -> String {
         let name = match self.code {
@@ -87,6 +137,7 @@ impl Key {
 }
 
 /// One row of the table.
+#[derive(Debug)]
 pub(super) struct Binding {
     pub(super) action: Action,
     /// The action's name.
@@ -144,7 +195,11 @@ pub(super) const BINDINGS: &[Binding] = &[
     looking(
         Action::NextView,
         "next-view",
-        &[Key::new(KeyCode::Tab), Key::new(KeyCode::Right)],
+        &[
+            Key::new(KeyCode::Tab),
+            Key::new(KeyCode::Right),
+            Key::char('l'),
+        ],
         "next view",
     ),
     looking(
@@ -158,33 +213,39 @@ pub(super) const BINDINGS: &[Binding] = &[
         "previous view",
     ),
     looking(
-        Action::ShowView(0),
+        Action::ShowView(View::Overview),
         "overview",
         &[Key::char('1')],
         "memory, rates, latency at a glance",
     ),
     looking(
-        Action::ShowView(1),
+        Action::ShowView(View::Pools),
         "pools",
         &[Key::char('2')],
         "each pool; the selected one in detail",
     ),
     looking(
-        Action::ShowView(2),
+        Action::ShowView(View::Latency),
         "latency",
         &[Key::char('3')],
         "percentiles and a heat map over time",
     ),
     looking(
-        Action::ShowView(3),
-        "tuning",
+        Action::ShowView(View::Cgroups),
+        "cgroups",
         &[Key::char('4')],
+        "operations by cgroup",
+    ),
+    looking(
+        Action::ShowView(View::Policy),
+        "policy",
+        &[Key::char('5')],
         "everything that can be set",
     ),
     looking(
-        Action::ShowView(4),
+        Action::ShowView(View::Events),
         "events",
-        &[Key::char('5')],
+        &[Key::char('6')],
         "sampled operations",
     ),
     looking(
@@ -226,7 +287,7 @@ pub(super) const BINDINGS: &[Binding] = &[
     looking(
         Action::EditLimit,
         "edit-limit",
-        &[Key::char('l')],
+        &[Key::char('L')],
         "type a limit",
     ),
     looking(
@@ -250,14 +311,38 @@ pub(super) const BINDINGS: &[Binding] = &[
     looking(
         Action::EditSelected,
         "edit-selected",
-        &[Key::new(KeyCode::Enter), Key::char('e')],
-        "type a value for the row (in Tuning)",
+        &[Key::new(KeyCode::Enter)],
+        "type a value for the row (in Policy)",
+    ),
+    looking(
+        Action::Expand,
+        "expand",
+        &[Key::char('e')],
+        "the selected row alone, and back",
+    ),
+    looking(
+        Action::Filter,
+        "filter",
+        &[Key::char('/')],
+        "show only rows with these words",
+    ),
+    looking(
+        Action::Sort,
+        "sort",
+        &[Key::char('s')],
+        "sort by the next column",
+    ),
+    looking(
+        Action::ReverseSort,
+        "reverse-sort",
+        &[Key::char('S')],
+        "sort the other way round",
     ),
     looking(
         Action::Undo,
         "undo",
         &[Key::char('u')],
-        "take the last change back",
+        "take changes back, the last first",
     ),
     looking(
         Action::Window,
@@ -275,7 +360,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         Action::Dismiss,
         "dismiss",
         &[Key::new(KeyCode::Esc)],
-        "close the help, clear the message",
+        "close the help, clear message and filter",
     ),
     looking(
         Action::Redraw,
@@ -287,13 +372,13 @@ pub(super) const BINDINGS: &[Binding] = &[
         Action::Accept,
         "accept",
         &[Key::new(KeyCode::Enter)],
-        "set the value typed",
+        "set it, keep the filter",
     ),
     typing(
         Action::Cancel,
         "cancel",
         &[Key::new(KeyCode::Esc), Key::ctrl('c')],
-        "leave the value as it is",
+        "leave it, drop the filter",
     ),
     typing(
         Action::Erase,
@@ -309,21 +394,54 @@ pub(super) const BINDINGS: &[Binding] = &[
     ),
 ];
 
-/// The action of a key.
-pub(super) fn action(when: When, event: KeyEvent) -> Option<Action> {
-    BINDINGS
-        .iter()
-        .find(|binding| binding.when == when && binding.keys.iter().any(|key| key.is(event)))
-        .map(|binding| binding.action)
+/// Which key means what: the table, with changes.
+#[derive(Clone, Debug)]
+pub(super) struct Keymap {
+    rows: Vec<(&'static Binding, Vec<Key>)>,
 }
 
-/// The first key of an action, for hints.
-pub(super) fn hint(action: Action) -> String {
-    BINDINGS
-        .iter()
-        .find(|binding| binding.action == action)
-        .and_then(|binding| binding.keys.first())
-        .map_or_else(String::new, |key| key.label())
+impl Default for Keymap {
+    fn default() -> Self {
+        let row = |binding: &'static Binding| (binding, binding.keys.to_vec());
+        Self {
+            rows: BINDINGS.iter().map(row).collect(),
+        }
+    }
+}
+
+impl Keymap {
+    /// Gives an action other keys, and takes these from the actions that had them.
+    pub(super) fn bind(&mut self, binding: &'static Binding, keys: &[Key]) {
+        for (other, theirs) in &mut self.rows {
+            if other.name == binding.name {
+                *theirs = keys.to_vec();
+            } else if other.when == binding.when {
+                theirs.retain(|key| !keys.contains(key));
+            }
+        }
+    }
+
+    /// Every action with its keys.
+    pub(super) fn rows(&self) -> &[(&'static Binding, Vec<Key>)] {
+        &self.rows
+    }
+
+    /// The action of a key.
+    pub(super) fn action(&self, when: When, event: KeyEvent) -> Option<Action> {
+        self.rows
+            .iter()
+            .find(|(binding, keys)| binding.when == when && keys.iter().any(|key| key.is(event)))
+            .map(|(binding, _)| binding.action)
+    }
+
+    /// The first key of an action, for hints; nothing if it has none.
+    pub(super) fn hint(&self, action: Action) -> String {
+        self.rows
+            .iter()
+            .find(|(binding, _)| binding.action == action)
+            .and_then(|(_, keys)| keys.first())
+            .map_or_else(String::new, |key| key.label())
+    }
 }
 
 #[cfg(test)]
@@ -352,6 +470,8 @@ mod tests {
     #[test]
     fn keys_find_their_action() {
         let none = KeyModifiers::NONE;
+        let keymap = Keymap::default();
+        let action = |when, event| keymap.action(when, event);
         let looking = |code, modifiers| action(When::Looking, press(code, modifiers));
         assert_eq!(looking(KeyCode::Char('q'), none), Some(Action::Quit));
         assert_eq!(
@@ -377,9 +497,32 @@ mod tests {
 
     #[test]
     fn labels_read_well() {
+        let keymap = Keymap::default();
+        let hint = |action| keymap.hint(action);
         assert_eq!(hint(Action::NextView), "Tab");
         assert_eq!(hint(Action::Redraw), "Ctrl-L");
         assert_eq!(hint(Action::Dismiss), "Esc");
         assert_eq!(hint(Action::PreviousView), "Shift-Tab");
+    }
+
+    #[test]
+    fn every_label_is_read_back() {
+        for key in BINDINGS.iter().flat_map(|binding| binding.keys) {
+            assert_eq!(Key::parse(&key.label()), Some(*key), "{}", key.label());
+        }
+        for bad in ["", "qq", "Ctrl-", "Ctrl-1", "F13", "hyper-x"] {
+            assert_eq!(Key::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_bound_anew_leaves_its_old_action() {
+        let mut keymap = Keymap::default();
+        let find = |name: &str| BINDINGS.iter().find(|binding| binding.name == name);
+        if let (Some(sort), Some(key)) = (find("sort"), Key::parse("q")) {
+            keymap.bind(sort, &[key]);
+        }
+        assert_eq!(keymap.hint(Action::Sort), "q");
+        assert_eq!(keymap.hint(Action::Quit), "Ctrl-C");
     }
 }

@@ -3,11 +3,13 @@
 //! them.
 
 mod app;
+pub mod config;
 #[cfg(test)]
 mod fake;
 mod format;
 mod history;
 mod keys;
+mod lists;
 mod sampler;
 mod terminal;
 mod theme;
@@ -22,6 +24,7 @@ use ratatui::crossterm::event::{self, Event};
 
 use crate::source::Source;
 use app::{App, Effect};
+use config::Config;
 use sampler::Wanted;
 use terminal::Screen;
 use theme::Theme;
@@ -30,7 +33,7 @@ use theme::Theme;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How the dashboard looks and how often it reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Time between two readings.
     pub interval: Duration,
@@ -38,6 +41,8 @@ pub struct Options {
     pub color: bool,
     /// Whether only ASCII characters are used for bars and maps.
     pub ascii: bool,
+    /// Keys, colours and layout.
+    pub config: Config,
 }
 
 impl Default for Options {
@@ -47,6 +52,7 @@ impl Default for Options {
             interval: Duration::from_secs(1),
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             ascii: false,
+            config: Config::default(),
         }
     }
 }
@@ -61,8 +67,9 @@ pub fn run(mut source: Box<dyn Source>, options: &Options) -> Result<()> {
         source.describe(),
         options.interval,
         Theme::new(options.color, options.ascii),
+        &options.config,
     );
-    let mut screen = Screen::take()?;
+    let mut screen = Screen::take(options.config.mouse)?;
     let (ask, wanted) = mpsc::channel();
     let (news, told) = mpsc::channel();
     let interval = options.interval;
@@ -96,15 +103,21 @@ pub fn run(mut source: Box<dyn Source>, options: &Options) -> Result<()> {
             continue;
         }
         stale = true;
-        if let Event::Key(key) = event::read().context("reading a key")? {
-            match app.on_key(key) {
-                Some(Effect::Set { key, value }) => {
-                    ask.send(Wanted { key, value })
-                        .context("the sampler thread ended")?;
-                }
-                Some(Effect::Redraw) => screen.redraw()?,
-                None => {}
+        let effect = match event::read().context("reading a key")? {
+            Event::Key(key) => app.on_key(key),
+            Event::Mouse(mouse) => {
+                app.on_mouse(mouse);
+                None
             }
+            _ => None,
+        };
+        match effect {
+            Some(Effect::Set { key, value }) => {
+                ask.send(Wanted { key, value })
+                    .context("the sampler thread ended")?;
+            }
+            Some(Effect::Redraw) => screen.redraw()?,
+            None => {}
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, bail};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::cursor;
+use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
@@ -25,7 +26,9 @@ pub(super) struct Screen {
 impl Screen {
     /// Takes the terminal over. From here on SIGTERM, SIGINT and SIGHUP only
     /// raise a flag, and a panic gives the terminal back before it prints.
-    pub(super) fn take() -> Result<Self> {
+    ///
+    /// With `mouse`, its clicks and wheel come as events.
+    pub(super) fn take(mouse: bool) -> Result<Self> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             bail!(
                 "the dashboard needs a terminal for input and output; \
@@ -39,7 +42,12 @@ impl Screen {
         }
         fit_to_serial_line(false)?;
         let terminal = ratatui::try_init().context("taking over the terminal")?;
-        Ok(Self { terminal, stop })
+        let screen = Self { terminal, stop };
+        if mouse {
+            release_mouse_on_panic();
+            execute!(io::stdout(), EnableMouseCapture).context("taking over the mouse")?;
+        }
+        Ok(screen)
     }
 
     /// Whether a signal asked to end.
@@ -58,8 +66,19 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // After SIGHUP there is no terminal left to give back.
+        let _ = execute!(io::stdout(), DisableMouseCapture);
         let _ = ratatui::try_restore();
     }
+}
+
+/// The terminal itself is given back by the hook that ratatui sets.
+fn release_mouse_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // A panic has to be told, whatever happens to the terminal.
+        let _ = execute!(io::stdout(), DisableMouseCapture);
+        usual(info);
+    }));
 }
 
 /// A serial line has no size of its own: its driver says 0 x 0, or what it was
@@ -101,4 +120,75 @@ fn is_serial() -> bool {
         let name = name.to_string_lossy().into_owned();
         name.starts_with("/dev/ttyS") || name == "/dev/console" || name.starts_with("/dev/hvc")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::tcgetattr;
+
+    use super::*;
+
+    const CHILD: &str = "TMEM_TEST_PANICS_ON_A_TERMINAL";
+
+    /// Does nothing by itself; the test below runs it in a terminal.
+    #[test]
+    fn panics_on_a_terminal() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let _screen = Screen::take(true).unwrap_or_else(|error| panic!("{error:#}"));
+        panic!("out of cheese");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_told() -> Result<()> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname(&master, Vec::new())?;
+        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+        tcsetwinsize(
+            &terminal,
+            Winsize {
+                ws_row: 24,
+                ws_col: 80,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            },
+        )?;
+        let before = tcgetattr(&terminal)?.local_modes;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([
+                "--exact",
+                "--nocapture",
+                "dashboard::terminal::tests::panics_on_a_terminal",
+            ])
+            .env(CHILD, "1")
+            .stdin(Stdio::from(terminal.try_clone()?))
+            .stdout(Stdio::from(terminal.try_clone()?))
+            .stderr(Stdio::from(terminal.try_clone()?))
+            .spawn()?;
+        let status = child.wait()?;
+        assert!(!status.success());
+        assert_eq!(tcgetattr(&terminal)?.local_modes, before);
+        drop(terminal);
+        // Reading ends with an error once nobody has the terminal open.
+        let mut bytes = Vec::new();
+        let _ = File::from(master).read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        let place = |wanted: &str| {
+            text.find(wanted)
+                .with_context(|| format!("no {wanted:?}: {text}"))
+        };
+        let (taken, left) = (place("\x1b[?1049h")?, place("\x1b[?1049l")?);
+        let (mouse, told) = (place("\x1b[?1000l")?, place("out of cheese")?);
+        assert!(taken < left && mouse < told && left < told, "{text:?}");
+        Ok(())
+    }
 }

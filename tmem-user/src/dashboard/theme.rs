@@ -27,6 +27,7 @@ pub(super) struct Theme {
     /// Keys in hints and in the help.
     pub(super) key: Style,
     ops: [Style; 4],
+    color: bool,
     /// Glyphs for the bars and the heat map.
     pub(super) glyphs: &'static Glyphs,
 }
@@ -84,8 +85,45 @@ impl Theme {
                 plain,
                 colored(plain, Color::LightMagenta),
             ],
+            color,
             glyphs: if ascii { &ASCII } else { &UNICODE },
         }
+    }
+
+    /// Names of the styles that a configuration can change.
+    pub(super) const NAMES: [&str; 12] = [
+        "label", "value", "heading", "selected", "fill", "warning", "error", "key", "put", "get",
+        "flush", "evict",
+    ];
+
+    /// Puts another style in the place of one of [`Theme::NAMES`]. Without colours
+    /// only its weight and reversal count.
+    pub(super) fn change(&mut self, name: &str, style: Style) {
+        let style = if self.color {
+            style
+        } else {
+            Style {
+                fg: None,
+                bg: None,
+                ..style
+            }
+        };
+        let [put, get, flush, evict] = &mut self.ops;
+        *match name {
+            "label" => &mut self.label,
+            "value" => &mut self.value,
+            "heading" => &mut self.heading,
+            "selected" => &mut self.selected,
+            "fill" => &mut self.fill,
+            "warning" => &mut self.warning,
+            "error" => &mut self.error,
+            "key" => &mut self.key,
+            "put" => put,
+            "get" => get,
+            "flush" => flush,
+            "evict" => evict,
+            _ => return,
+        } = style;
     }
 
     /// The style of one kind of operation, in charts.

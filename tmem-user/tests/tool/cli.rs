@@ -449,6 +449,31 @@ fn the_embedded_engine_refuses_as_the_module_does() {
 }
 
 #[test]
+fn the_dashboards_configuration_is_checked_before_the_terminal_is_taken() {
+    let fake = FakeSysfs::new();
+    let template = fake.tmem(&["top", "--print-config"]);
+    assert_eq!(template.status.code(), Some(0));
+    fake.write("top.toml", &out(&template));
+    let good = fake.path("top.toml").display().to_string();
+    let output = fake.tmem(&["top", "--config", &good]);
+    assert!(
+        err(&output).contains("needs a terminal"),
+        "{}",
+        err(&output)
+    );
+    fake.write("bad.toml", "[keys]\nquit = \"hyper-q\"");
+    let bad = fake.path("bad.toml").display().to_string();
+    for (file, words) in [
+        (bad.as_str(), "bad.toml:2:8: keys.quit"),
+        ("/no/such", "/no/such"),
+    ] {
+        let output = fake.tmem(&["top", "--config", file]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains(words), "{}", err(&output));
+    }
+}
+
+#[test]
 fn the_dashboard_says_that_it_needs_a_terminal() {
     let output = tmem(&["--embedded", "--workload", "scan:pages=100", "top"]);
     assert_eq!(output.status.code(), Some(1));

@@ -5,7 +5,8 @@ use ratatui::layout::Rect;
 use tmem_common::event::{Event, WHOLE_OBJECT};
 use tmem_common::op::{Op, Outcome};
 
-use super::{App, draw_unmeasured, left, right, rows, section, table, text_at};
+use super::{App, View, draw_unmeasured, left, right, section, table, text_at};
+use crate::source::Snapshot;
 use crate::units::{show_bytes, show_count, show_ns};
 
 pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
@@ -29,8 +30,19 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     };
     let inner = section(theme, buffer, area, &title);
     let events: Vec<&Event> = history.events().collect();
-    if events.is_empty() {
-        text_at(buffer, inner, 1, 1, "none yet", theme.label);
+    let shown = app.rows(View::Events);
+    if shown.is_empty() {
+        let text = if events.is_empty() {
+            "none yet"
+        } else {
+            "none with these words"
+        };
+        text_at(buffer, inner, 1, 1, text, theme.label);
+        return;
+    }
+    let place = app.selected_place(View::Events, &shown);
+    if app.list().expanded {
+        draw_one(app, latest, events[shown[place]], buffer, inner);
         return;
     }
     let columns = [
@@ -44,29 +56,72 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         right("index", 12, 0),
         right("cgroup", 10, 3),
     ];
-    let cells = |row: usize| {
-        let event = events[row];
-        let pool = latest.pools.iter().find(|pool| pool.id == event.pool);
-        let index = if event.index == WHOLE_OBJECT {
-            "all".to_owned()
-        } else {
-            event.index.to_string()
-        };
+    let cells = |place: usize| {
+        let event = events[shown[place]];
         vec![
             show_ns(latest.taken_ns.saturating_sub(event.time_ns)),
             name(&Op::ALL, event.op, Op::name),
             name(&Outcome::ALL, event.outcome, Outcome::name),
             show_bytes(event.bytes.into()),
             show_ns(event.latency_ns),
-            pool.map_or_else(|| event.pool.to_string(), |pool| pool.name()),
+            pool_name(latest, event),
             event.object.to_string(),
-            index,
+            index(event),
             event.cgroup.to_string(),
         ]
     };
-    let selected = Some(app.event_offset.min(events.len() - 1));
-    let area = rows(inner, 0, inner.height);
-    table(theme, buffer, area, &columns, events.len(), selected, cells);
+    table(
+        app,
+        buffer,
+        inner,
+        &columns,
+        shown.len(),
+        Some(place),
+        cells,
+    );
+}
+
+/// Everything about one event, below each other.
+fn draw_one(app: &App, latest: &Snapshot, event: &Event, buffer: &mut Buffer, area: Rect) {
+    let cgroup = app
+        .history()
+        .cgroups()
+        .iter()
+        .find(|cgroup| cgroup.id == event.cgroup);
+    let lines = [
+        (
+            "ago",
+            show_ns(latest.taken_ns.saturating_sub(event.time_ns)),
+        ),
+        ("op", name(&Op::ALL, event.op, Op::name)),
+        ("outcome", name(&Outcome::ALL, event.outcome, Outcome::name)),
+        ("took", show_ns(event.latency_ns)),
+        ("bytes", show_bytes(event.bytes.into())),
+        ("pool", pool_name(latest, event)),
+        ("object", format!("{} ({:#x})", event.object, event.object)),
+        ("index", index(event)),
+        (
+            "cgroup",
+            cgroup.map_or_else(|| event.cgroup.to_string(), |cgroup| cgroup.name()),
+        ),
+    ];
+    for (y, (label, value)) in lines.iter().enumerate() {
+        text_at(buffer, area, 1, y as u16, label, app.theme.label);
+        text_at(buffer, area, 10, y as u16, value, app.theme.value);
+    }
+}
+
+fn pool_name(latest: &Snapshot, event: &Event) -> String {
+    let pool = latest.pools.iter().find(|pool| pool.id == event.pool);
+    pool.map_or_else(|| event.pool.to_string(), |pool| pool.name())
+}
+
+fn index(event: &Event) -> String {
+    if event.index == WHOLE_OBJECT {
+        "all".to_owned()
+    } else {
+        event.index.to_string()
+    }
 }
 
 /// The name of a number, or the number where a newer module knows more of them.

@@ -1,10 +1,10 @@
-//! The live keymap, from the one table of keys.
+//! The live keymap, with the keys of the configuration file.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{App, left, section, table};
-use crate::dashboard::keys::{BINDINGS, Key, When};
+use crate::dashboard::keys::When;
 
 pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let inner = section(&app.theme, buffer, area, "Keys");
@@ -14,8 +14,8 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         left("what it does", 41, 0),
     ];
     let cells = |row: usize| {
-        let binding = &BINDINGS[row];
-        let keys: Vec<String> = binding.keys.iter().map(|key| Key::label(*key)).collect();
+        let (binding, keys) = &app.keymap.rows()[row];
+        let keys: Vec<String> = keys.iter().map(|key| key.label()).collect();
         let when = match binding.when {
             When::Looking => "",
             When::Typing => "while typing: ",
@@ -26,7 +26,7 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
             format!("{when}{}", binding.help),
         ]
     };
-    let count = BINDINGS.len();
+    let count = app.keymap.rows().len();
     let selected = Some(app.help_offset);
-    table(&app.theme, buffer, inner, &columns, count, selected, cells);
+    table(app, buffer, inner, &columns, count, selected, cells);
 }

@@ -19,13 +19,17 @@ const DISTRIBUTION: u16 = 20;
 
 pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let theme = &app.theme;
-    let title = format!("Percentiles, {}", window_text(app));
-    let inner = section(theme, buffer, area, &title);
-    if app
+    let measured = app
         .history()
         .latest()
-        .is_some_and(|latest| latest.observed.is_none())
-    {
+        .is_some_and(|latest| latest.observed.is_some());
+    if app.list().expanded && measured {
+        draw_map(app, buffer, area);
+        return;
+    }
+    let title = format!("Percentiles, {}", window_text(app));
+    let inner = section(theme, buffer, area, &title);
+    if !measured {
         draw_unmeasured(app, buffer, inner);
         return;
     }
@@ -46,9 +50,9 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         }
         cells
     };
-    let selected = Some(app.selected_op);
+    let selected = Some(app.op() as usize);
     let percentiles = rows(inner, 0, OPS as u16 + 1);
-    table(theme, buffer, percentiles, &columns, OPS, selected, cells);
+    table(app, buffer, percentiles, &columns, OPS, selected, cells);
     draw_map(app, buffer, rows(inner, OPS as u16 + 1, inner.height));
 }
 

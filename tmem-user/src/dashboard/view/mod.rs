@@ -1,21 +1,23 @@
 //! Drawing: header, tabs, the view chosen, status line and key hints. Reads the
 //! [`App`] and changes nothing.
 
+mod cgroups;
 mod events;
 mod help;
 mod latency;
 mod overview;
+mod policy;
 mod pools;
-mod tuning;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::Style;
 
-use super::app::{App, Status, View};
+use super::app::{App, Spot, Status, View};
 use super::format;
-use super::keys::{Action, hint};
+use super::keys::Action;
+use super::lists::orders;
 use super::theme::Theme;
 
 /// Below this size there is only a line that says so.
@@ -26,6 +28,7 @@ const MESSAGE_LINES: usize = 3;
 
 /// Draws everything.
 pub(super) fn render(app: &App, frame: &mut Frame<'_>) {
+    app.spots.borrow_mut().clear();
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!("too small: {} x {}", area.width, area.height);
@@ -50,7 +53,7 @@ pub(super) fn render(app: &App, frame: &mut Frame<'_>) {
     }
     if app.help {
         help::draw(app, buffer, body);
-    } else if app.history().latest().is_none() && app.view != View::Tuning {
+    } else if app.history().latest().is_none() && app.view != View::Policy {
         text_at(
             buffer,
             body,
@@ -64,7 +67,8 @@ pub(super) fn render(app: &App, frame: &mut Frame<'_>) {
             View::Overview => overview::draw(app, buffer, body),
             View::Pools => pools::draw(app, buffer, body),
             View::Latency => latency::draw(app, buffer, body),
-            View::Tuning => tuning::draw(app, buffer, body),
+            View::Cgroups => cgroups::draw(app, buffer, body),
+            View::Policy => policy::draw(app, buffer, body),
             View::Events => events::draw(app, buffer, body),
         }
     }
@@ -100,15 +104,28 @@ fn draw_header(app: &App, buffer: &mut Buffer, area: Rect) {
 }
 
 fn draw_tabs(app: &App, buffer: &mut Buffer, area: Rect) {
+    let digit = |view| app.keymap.hint(Action::ShowView(view));
+    let titles = |gap: &str| -> Vec<String> {
+        let title = |view: &View| format!("{gap}{} {}{gap}", digit(*view), view.title());
+        app.views.iter().map(title).collect()
+    };
+    let width =
+        |titles: &[String]| -> usize { titles.iter().map(|title| title.chars().count() + 1).sum() };
+    let mut shown = titles(" ");
+    if width(&shown) > usize::from(area.width) {
+        shown = titles("");
+    }
     let mut x = 1;
-    for (position, view) in View::ALL.into_iter().enumerate() {
-        let title = format!(" {} {} ", position + 1, view.title());
-        let style = if view == app.view && !app.help {
+    for (view, title) in app.views.iter().zip(&shown) {
+        let style = if *view == app.view && !app.help {
             app.theme.selected
         } else {
             app.theme.label
         };
-        x = text_at(buffer, area, x, 0, &title, style);
+        let end = text_at(buffer, area, x, 0, title, style);
+        let tab = Rect::new(area.x + x, area.y, end - x, 1);
+        app.spots.borrow_mut().push((tab, Spot::Tab(*view)));
+        x = end + u16::from(!title.ends_with(' '));
     }
     if app.help {
         text_at(buffer, area, x, 0, " ? Help ", app.theme.selected);
@@ -150,6 +167,15 @@ fn message(app: &App, width: u16) -> Message {
             cursor,
         };
     }
+    if app.filtering {
+        let line = format!(" rows with: {}", app.list().filter);
+        let cursor = Some(line.chars().count() as u16);
+        return Message {
+            lines: vec![line],
+            style: app.theme.value,
+            cursor,
+        };
+    }
     if let Some(failure) = &app.failure {
         return plain(&format!("! no reading: {failure}"), app.theme.error);
     }
@@ -160,13 +186,36 @@ fn message(app: &App, width: u16) -> Message {
             app.theme.value,
         ),
         Some(Status::Note(note)) => plain(note, app.theme.label),
-        None => plain("", app.theme.label),
+        None => plain(&choices(app), app.theme.label),
     }
 }
 
+/// Filter and order of the table on show, where they are not the usual ones.
+fn choices(app: &App) -> String {
+    let list = app.list();
+    let mut parts = Vec::new();
+    if !list.filter.is_empty() {
+        parts.push(format!("rows with: {}", list.filter));
+    }
+    let order = orders(app.view).get(list.order).copied();
+    match order {
+        Some(order) if list.order > 0 || list.reversed => {
+            parts.push(format!("sorted by {order}"));
+        }
+        _ => {}
+    }
+    if list.reversed {
+        parts.push("reversed".to_owned());
+    }
+    parts.join(", ")
+}
+
 fn draw_hints(app: &App, buffer: &mut Buffer, area: Rect) {
-    let hint = |action, what: &str| (hint(action), what.to_owned());
-    let hints = if app.edit.is_some() {
+    let key = |action| app.keymap.hint(action);
+    let hint = |action, what: &str| (key(action), what.to_owned());
+    let mut hints = if app.filtering {
+        vec![hint(Action::Accept, "keep"), hint(Action::Cancel, "drop")]
+    } else if app.edit.is_some() {
         vec![
             hint(Action::Accept, "set"),
             hint(Action::Cancel, "leave as it is"),
@@ -176,7 +225,7 @@ fn draw_hints(app: &App, buffer: &mut Buffer, area: Rect) {
         vec![
             hint(Action::Dismiss, "close"),
             (
-                format!("{}/{}", self::hint(Action::Up), self::hint(Action::Down)),
+                format!("{}/{}", key(Action::Up), key(Action::Down)),
                 "scroll".to_owned(),
             ),
         ]
@@ -189,17 +238,17 @@ fn draw_hints(app: &App, buffer: &mut Buffer, area: Rect) {
             hint(Action::Quit, "quit"),
             hint(Action::NextView, "view"),
         ];
-        if app.view == View::Tuning {
+        if app.view == View::Policy {
             hints.push(hint(Action::EditSelected, "edit"));
         } else {
-            let steps = format!(
-                "{}{}",
-                self::hint(Action::RaiseLimit),
-                self::hint(Action::LowerLimit)
-            );
+            let steps = format!("{}{}", key(Action::RaiseLimit), key(Action::LowerLimit));
             hints.push((steps, format!("limit{whose}")));
             hints.push(hint(Action::EditLimit, "type it"));
             hints.push(hint(Action::NextCodec, &format!("codec{whose}")));
+        }
+        if !orders(app.view).is_empty() {
+            hints.push(hint(Action::Sort, "sort"));
+            hints.push(hint(Action::Filter, "filter"));
         }
         hints.push(hint(Action::Undo, "undo"));
         hints.push(hint(Action::Freeze, "freeze"));
@@ -207,6 +256,7 @@ fn draw_hints(app: &App, buffer: &mut Buffer, area: Rect) {
         hints
     };
     let mut x = 1;
+    hints.retain(|(key, _)| !key.is_empty());
     for (key, what) in hints {
         let width = key.chars().count() + what.chars().count() + 1;
         if x as usize + width > area.width as usize {
@@ -333,7 +383,7 @@ const fn right(title: &'static str, width: u16, rank: u8) -> Column {
 /// Draws a table: its titles and as many rows as fit, with the row `selected`
 /// in sight. `cells` makes the cells of a row, one a column.
 fn table(
-    theme: &Theme,
+    app: &App,
     buffer: &mut Buffer,
     area: Rect,
     columns: &[Column],
@@ -341,6 +391,7 @@ fn table(
     selected: Option<usize>,
     cells: impl Fn(usize) -> Vec<String>,
 ) {
+    let theme = &app.theme;
     let mut most = u8::MAX;
     // Give up the highest rank until the rest fits.
     let shown = loop {
@@ -381,7 +432,10 @@ fn table(
     let visible = usize::from(area.height.saturating_sub(1));
     let first = selected.map_or(0, |row| (row + 1).saturating_sub(visible));
     for row in first..rows.min(first + visible) {
-        draw_row((row - first) as u16 + 1, &cells(row), theme.label);
+        let y = (row - first) as u16 + 1;
+        draw_row(y, &cells(row), theme.label);
+        let line = Rect::new(area.x, area.y + y, area.width, 1);
+        app.spots.borrow_mut().push((line, Spot::Row(row)));
     }
     if let Some(selected) = selected
         && selected < rows

@@ -136,7 +136,13 @@ fn draw_machine(app: &App, buffer: &mut Buffer, area: Rect) {
         figures.push(("full", format!("{:.1} %", pressure.full_avg10)));
     }
     figures.push(("this tool", show_bytes(latest.cost.resident_bytes)));
-    figures.push(("CPU", format!("{:.1} s", latest.cost.cpu_ns as f64 / 1e9)));
+    if let Some(point) = app.history().newest() {
+        let share = |ns: u64| format!("{:.2} %", ns as f64 / 1e7 / point.seconds.max(1e-9));
+        figures.push(("CPU", share(point.own_cpu_ns)));
+        if let Some(ns) = point.programs_ns {
+            figures.push(("eBPF", share(ns)));
+        }
+    }
     pairs(&app.theme, buffer, area, 3, &figures);
 }
 

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use tmem_common::op::{Op, Outcome};
 
-use super::{App, bar, left, pairs, right, rows, section, table, text_at, text_ending_at};
+use super::{App, View, bar, left, pairs, right, rows, section, table, text_at, text_ending_at};
 use crate::dashboard::format::{maybe_ns, percent, rate, ratio};
 use crate::dashboard::history::{ops, outcome, refused, stored};
 use crate::interval::{latency_of, memory_ratio};
@@ -18,10 +18,15 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let Some(latest) = app.history().latest() else {
         return;
     };
-    let split = area.height.saturating_sub(DETAIL);
+    let split = if app.list().expanded {
+        0
+    } else {
+        area.height.saturating_sub(DETAIL)
+    };
     draw_table(app, latest, buffer, rows(area, 0, split));
     let detail = rows(area, split, area.height);
-    match latest.pools.get(app.selected_pool) {
+    let row = app.selected_row(View::Pools);
+    match row.and_then(|row| latest.pools.get(row)) {
         Some(pool) => draw_detail(app, latest, pool, buffer, detail),
         None => {
             section(&app.theme, buffer, detail, "no pools yet");
@@ -53,9 +58,10 @@ fn draw_table(app: &App, latest: &Snapshot, buffer: &mut Buffer, area: Rect) {
         right("flush/s", 9, 9),
         right("evict/s", 9, 10),
     ];
-    let selected = Some(app.selected_pool);
-    let cells = |row: usize| {
-        let pool = &latest.pools[row];
+    let shown = app.rows(View::Pools);
+    let selected = Some(app.selected_place(View::Pools, &shown));
+    let cells = |place: usize| {
+        let pool = &latest.pools[shown[place]];
         let rates = app.history().pool_rates(pool.id).per_second;
         let limit = pool.limit_bytes.unwrap_or(latest.limit_bytes);
         let share = if limit == 0 {
@@ -91,8 +97,7 @@ fn draw_table(app: &App, latest: &Snapshot, buffer: &mut Buffer, area: Rect) {
             rate(rates[Op::Evict as usize]),
         ]
     };
-    let count = latest.pools.len();
-    table(&app.theme, buffer, area, &columns, count, selected, cells);
+    table(app, buffer, area, &columns, shown.len(), selected, cells);
 }
 
 fn draw_detail(app: &App, latest: &Snapshot, pool: &PoolSnapshot, buffer: &mut Buffer, area: Rect) {

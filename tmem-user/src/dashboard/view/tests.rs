@@ -7,6 +7,7 @@ use ratatui::style::Color;
 
 use super::render;
 use crate::dashboard::app::{App, News, View};
+use crate::dashboard::config::Config;
 use crate::dashboard::fake;
 use crate::dashboard::keys::BINDINGS;
 use crate::dashboard::theme::Theme;
@@ -149,20 +150,129 @@ fn the_latency_view_has_a_map_of_the_selected_operation() {
 }
 
 #[test]
-fn the_tuning_and_events_views_list_what_there_is() {
+fn the_policy_and_events_views_list_what_there_is() {
     for size in SIZES {
         let mut app = app();
-        press(&mut app, "4");
+        press(&mut app, "5");
         assert_shows(
             &screen(&app, size),
-            &["keep_incompressible", "pools.1.codec", "takes 0 or 1"],
+            &[
+                "keep_incompressible",
+                "pools.1.codec",
+                "takes 0 or 1",
+                "Whether new pages",
+            ],
         );
-        press(&mut app, "5");
+        press(&mut app, "6");
         assert_shows(
             &screen(&app, size),
             &["one page in 64", "2 lost", "stored", "2.10 us", "4817"],
         );
+        press(&mut app, "je");
+        assert_shows(&screen(&app, size), &["4818", "2.20 us", "object", "(0x1)"]);
+        press(&mut app, "e/refused");
+        assert_shows(
+            &screen(&app, size),
+            &["none with these words", "rows with: refused"],
+        );
     }
+}
+
+#[test]
+fn the_cgroups_view_lists_who_is_served() {
+    for size in SIZES {
+        let mut app = app();
+        press(&mut app, "4");
+        let shown = screen(&app, size);
+        assert_shows(
+            &shown,
+            &[
+                "/user.slice",
+                "id 77",
+                "900",
+                "100.0 %",
+                "Cgroup /user.slice",
+            ],
+        );
+        press(&mut app, "j");
+        assert_shows(&screen(&app, size), &["Cgroup id 77", "misses 1,800"]);
+        press(&mut app, "ses");
+        let shown = screen(&app, size);
+        assert_shows(&shown, &["refused: incompressible 0", "sorted by put/s"]);
+        assert!(!shown.contains("/user.slice"), "{shown}");
+    }
+}
+
+#[test]
+fn expanding_gives_the_selected_row_the_room() {
+    for size in SIZES {
+        let mut app = app();
+        press(&mut app, "2je");
+        let shown = screen(&app, size);
+        assert_shows(&shown, &["Pool 1 files"]);
+        assert!(
+            !shown.contains("Pool 0") && !shown.contains("swap  "),
+            "{shown}"
+        );
+        press(&mut app, "3je");
+        let shown = screen(&app, size);
+        assert_shows(&shown, &["get over time", "█"]);
+        assert!(!shown.contains("Percentiles"), "{shown}");
+    }
+}
+
+#[test]
+fn clicks_choose_tabs_and_rows_and_the_wheel_moves() {
+    use ratatui::crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+    for size in SIZES {
+        let mut app = app();
+        let mouse = |app: &mut App, text: &str, kind| {
+            let shown = screen(app, size);
+            let (row, line) = shown
+                .lines()
+                .enumerate()
+                .find(|(_, line)| line.contains(text))
+                .unwrap_or_else(|| panic!("no {text:?} in\n{shown}"));
+            let column = line
+                .split(text)
+                .next()
+                .map_or(0, |before| before.chars().count());
+            app.on_mouse(MouseEvent {
+                kind,
+                column: column as u16,
+                row: row as u16,
+                modifiers: KeyModifiers::NONE,
+            });
+        };
+        let click = MouseEventKind::Down(MouseButton::Left);
+        mouse(&mut app, "Pools", click);
+        assert_eq!(app.view, View::Pools);
+        mouse(&mut app, "files", click);
+        assert_eq!(app.pool_in_scope(), Some(1));
+        mouse(&mut app, "files", MouseEventKind::ScrollUp);
+        assert_eq!(app.pool_in_scope(), Some(0));
+        mouse(&mut app, "tmem", click);
+        assert_eq!(app.pool_in_scope(), Some(0));
+    }
+}
+
+#[test]
+fn every_tab_is_in_sight_at_every_size() {
+    for size in SIZES {
+        let shown = screen(&app(), size);
+        let tabs = shown.lines().nth(1).unwrap_or_default();
+        for view in View::ALL {
+            assert!(tabs.contains(view.title()), "{tabs}");
+        }
+    }
+}
+
+#[test]
+fn the_tool_shows_what_it_costs() {
+    assert_shows(
+        &screen(&app(), (80, 24)),
+        &["this tool 9.00 MiB", "CPU 0.40 %", "eBPF 0.03 %"],
+    );
 }
 
 #[test]
@@ -185,7 +295,7 @@ fn help_holds_every_action_of_the_table() {
 #[test]
 fn typing_shows_the_old_value_the_text_and_what_is_allowed() {
     let mut app = app();
-    press(&mut app, "l5");
+    press(&mut app, "L5");
     for size in SIZES {
         assert_shows(
             &screen(&app, size),
@@ -233,7 +343,7 @@ fn what_is_not_measured_says_why() {
     }];
     let mut app = app();
     app.on_news(News::Snapshot(Box::new(unmeasured)));
-    for keys in ["1", "3", "5"] {
+    for keys in ["1", "3", "4", "6"] {
         press(&mut app, keys);
         for size in SIZES {
             assert_shows(
@@ -250,6 +360,7 @@ fn no_size_and_no_state_breaks_drawing() {
         "nothing".into(),
         std::time::Duration::from_secs(1),
         Theme::new(true, false),
+        &Config::default(),
     );
     let mut full = app();
     let mut states = vec![empty];
@@ -265,10 +376,11 @@ fn no_size_and_no_state_breaks_drawing() {
     for state in &mut states {
         for view in View::ALL {
             state.view = view;
-            for help in [false, true] {
+            for (help, expanded) in [(false, false), (true, false), (false, true)] {
                 state.help = help;
-                for width in (1..130).step_by(11) {
-                    for height in (1..40).step_by(3) {
+                state.list_mut().expanded = expanded;
+                for width in (1..130).step_by(13) {
+                    for height in (1..40).step_by(5) {
                         draw(state, (width, height));
                     }
                 }

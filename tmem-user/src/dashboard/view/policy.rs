@@ -1,13 +1,13 @@
-//! Everything that can be set, with its value and what it takes.
+//! Everything that can be set: its value, what it does, and what it takes.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{App, Column, left, rows, section, table, wrap};
+use super::{App, Column, View, left, rows, section, table, wrap};
 use crate::dashboard::view::text_at;
 
-/// Rows below the table for what the selected tunable takes, its title included.
-const DETAIL: u16 = 3;
+/// Rows below the table for the selected tunable, its title included.
+const DETAIL: u16 = 4;
 
 pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let theme = &app.theme;
@@ -16,29 +16,34 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         left("value", 16, 0),
         Column {
             width: area.width.saturating_sub(46),
-            ..left("allowed", 0, 1)
+            ..left("what it does", 0, 1)
         },
     ];
     let split = area.height.saturating_sub(DETAIL);
-    let cells = |row: usize| {
-        let tunable = &app.tunables[row];
+    let shown = app.rows(View::Policy);
+    let cells = |place: usize| {
+        let tunable = &app.tunables[shown[place]];
         vec![
             tunable.key.clone(),
             tunable.value.clone(),
-            tunable.allowed.clone(),
+            tunable.meaning.to_owned(),
         ]
     };
-    let (count, selected) = (app.tunables.len(), Some(app.selected_tunable));
+    let selected = Some(app.selected_place(View::Policy, &shown));
     let upper = rows(area, 0, split);
-    table(theme, buffer, upper, &columns, count, selected, cells);
+    table(app, buffer, upper, &columns, shown.len(), selected, cells);
     let detail = rows(area, split, area.height);
-    let Some(tunable) = app.tunables.get(app.selected_tunable) else {
+    let row = app.selected_row(View::Policy);
+    let Some(tunable) = row.and_then(|row| app.tunables.get(row)) else {
         section(theme, buffer, detail, "nothing can be set");
         return;
     };
     let inner = section(theme, buffer, detail, &tunable.key);
     let width = usize::from(inner.width.saturating_sub(2)).max(1);
-    let text = format!("now {}; takes {}", tunable.value, tunable.allowed);
+    let text = format!(
+        "{} Now {}; takes {}",
+        tunable.meaning, tunable.value, tunable.allowed
+    );
     for (row, line) in wrap(&text, width, usize::from(inner.height))
         .iter()
         .enumerate()
