@@ -20,5 +20,6 @@ pub mod source;
 pub mod swaps;
 pub mod system;
 pub mod text;
+pub mod trace;
 pub mod units;
 pub mod workload;
