@@ -141,7 +141,10 @@ impl Control {
             return Err(SourceError::Absent {
                 what: "the tmem module".to_owned(),
                 path: root,
-                hint: "load it with `modprobe tmem` as root, or try --embedded".to_owned(),
+                hint:
+                    "load it with `modprobe tmem` as root, or try --embedded, or --stock for zswap \
+                       and zram"
+                        .to_owned(),
             });
         }
         let control = Self { root };

@@ -573,6 +573,7 @@ impl Machine {
                 what: "pressure",
                 why: "the embedded engine's machine is made up".to_owned(),
             }],
+            notes: Vec::new(),
         })
     }
 

@@ -173,6 +173,7 @@ pub struct State {
     pages: u64,
     compression_ratio: Option<f64>,
     memory_ratio: Option<f64>,
+    notes: Vec<String>,
 }
 
 impl From<&Snapshot> for State {
@@ -186,6 +187,7 @@ impl From<&Snapshot> for State {
             pages: snapshot.totals.pages,
             compression_ratio: compression_ratio(&snapshot.totals),
             memory_ratio: memory_ratio(snapshot.totals.pages, snapshot.used_bytes),
+            notes: snapshot.notes.clone(),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod live;
 pub mod mounts;
 pub mod observe;
 pub mod source;
+pub mod stock;
 pub mod swaps;
 pub mod system;
 pub mod text;

@@ -152,6 +152,7 @@ impl Source for LiveSource {
                 },
             },
             unmeasured,
+            notes: Vec::new(),
         })
     }
 

@@ -85,6 +85,8 @@ pub struct Snapshot {
     pub cost: OwnCost,
     /// Parts that are `None`, with the reason of each.
     pub unmeasured: Vec<Unmeasured>,
+    /// What else the source has to say, in sentences for people.
+    pub notes: Vec<String>,
 }
 
 /// Whether a pool's pages may vanish.

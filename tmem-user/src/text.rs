@@ -180,7 +180,12 @@ pub fn status(source: &str, snapshot: &Snapshot, tunables: &[Tunable], palette: 
     for tunable in tunables {
         table.row(vec![tunable.key.clone(), tunable.value.clone()]);
     }
-    text.push_str(&table.render(palette));
+    if !tunables.is_empty() {
+        text.push_str(&table.render(palette));
+    }
+    for note in &snapshot.notes {
+        let _ = writeln!(text, "{note}");
+    }
     text
 }
 

@@ -41,6 +41,9 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "SPEC", requires = "embedded",
           value_parser = Spec::parse)]
     pub(super) workload: Option<Spec>,
+    /// Watch the kernel's own zswap and zram instead of the module
+    #[arg(long, global = true, conflicts_with = "embedded")]
+    pub(super) stock: bool,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     pub(super) json: bool,

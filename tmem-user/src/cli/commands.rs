@@ -1,9 +1,11 @@
 //! The commands of `tmem`: each opens a source, asks it, and prints.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tmem_common::sysfs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
@@ -17,6 +19,7 @@ use crate::embedded::EmbeddedSource;
 use crate::json::{Body, Document};
 use crate::live::{LiveOptions, LiveSource};
 use crate::source::Source;
+use crate::stock::StockSource;
 use crate::swaps::SystemSwaps;
 use crate::text;
 
@@ -72,6 +75,9 @@ pub(super) fn open(global: &Global, watch: Watch) -> anyhow::Result<Box<dyn Sour
     if global.embedded {
         let spec = global.workload.clone().unwrap_or_default();
         return Ok(Box::new(EmbeddedSource::start(&spec, watch.sample_one_in)?));
+    }
+    if global.stock {
+        return Ok(Box::new(StockSource::new("/")));
     }
     Ok(Box::new(LiveSource::open(LiveOptions {
         root: global.sysfs.clone(),
@@ -153,8 +159,8 @@ fn examine(global: &Global, options: &Doctor) -> anyhow::Result<u8> {
 }
 
 async fn empty(global: &Global, options: &Drain) -> anyhow::Result<u8> {
-    if global.embedded {
-        log::error!("drain is for the loaded module, not for --embedded");
+    if global.embedded || global.stock {
+        log::error!("drain is for the loaded module, not for --embedded or --stock");
         return Ok(USAGE);
     }
     let control = Control::open(global.sysfs.clone())?;
@@ -227,7 +233,14 @@ async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
         return measure::report(printer, source, interval, top.count).await;
     }
     let config = dashboard::config::Config::load(top.config.as_deref())?;
-    let source = open(global, observation)?;
+    // Whoever only looks gets to see what there is.
+    let without_module =
+        !global.embedded && global.sysfs == Path::new(sysfs::ROOT) && !global.sysfs.is_dir();
+    let source = if without_module {
+        Box::new(StockSource::new("/"))
+    } else {
+        open(global, observation)?
+    };
     let options = dashboard::Options {
         interval: top
             .interval

@@ -145,6 +145,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
             programs_ns: Some(second * 300_000),
         },
         unmeasured: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -303,6 +303,7 @@ fn wrong_usage_ends_with_2() {
         &["status", "--workload", "random"],
         &["--color", "sometimes", "status"],
         &["drain", "--embedded"],
+        &["status", "--stock", "--embedded"],
         &["check"],
         &["check", "--for", "1s"],
         &["check", "--min-hit-rate", "60"],

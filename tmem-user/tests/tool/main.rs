@@ -12,4 +12,5 @@ mod doctor;
 mod drain;
 mod mount;
 mod schema;
+mod stock;
 mod support;

@@ -11,6 +11,10 @@ const DETAIL: u16 = 4;
 
 pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let theme = &app.theme;
+    if app.tunables.is_empty() {
+        draw_notes(app, buffer, area);
+        return;
+    }
     let columns = [
         left("key", 26, 0),
         left("value", 16, 0),
@@ -35,7 +39,7 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let detail = rows(area, split, area.height);
     let row = app.selected_row(View::Policy);
     let Some(tunable) = row.and_then(|row| app.tunables.get(row)) else {
-        section(theme, buffer, detail, "nothing can be set");
+        section(theme, buffer, detail, "none with these words");
         return;
     };
     let inner = section(theme, buffer, detail, &tunable.key);
@@ -49,5 +53,23 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         .enumerate()
     {
         text_at(buffer, inner, 1, row as u16, line, theme.label);
+    }
+}
+
+/// What a source that takes no changes has to say instead.
+fn draw_notes(app: &App, buffer: &mut Buffer, area: Rect) {
+    let inner = section(&app.theme, buffer, area, "Nothing can be set here");
+    let width = usize::from(inner.width.saturating_sub(2)).max(1);
+    let notes = app
+        .history()
+        .latest()
+        .map_or(&[][..], |latest| &latest.notes);
+    let mut y = 0;
+    for note in notes {
+        for line in wrap(note, width, usize::from(inner.height)) {
+            text_at(buffer, inner, 1, y, &line, app.theme.label);
+            y += 1;
+        }
+        y += 1;
     }
 }

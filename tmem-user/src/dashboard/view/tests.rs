@@ -204,6 +204,25 @@ fn the_cgroups_view_lists_who_is_served() {
 }
 
 #[test]
+fn a_source_without_tunables_says_what_it_has_to_say() {
+    let mut app = fake::app(3);
+    let mut noted = fake::snapshot(4);
+    noted.notes = vec!["First of all.".into(), "tmem would add: more.".into()];
+    app.on_news(News::Snapshot(Box::new(noted)));
+    press(&mut app, "5");
+    for size in SIZES {
+        assert_shows(
+            &screen(&app, size),
+            &[
+                "Nothing can be set here",
+                "First of all.",
+                "tmem would add: more.",
+            ],
+        );
+    }
+}
+
+#[test]
 fn expanding_gives_the_selected_row_the_room() {
     for size in SIZES {
         let mut app = app();
