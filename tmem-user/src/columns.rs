@@ -4,6 +4,7 @@
 //! A column's name and unit never change within one version of the JSON schema;
 //! columns are only ever added.
 
+use serde_json::{Map, Value};
 use tmem_common::op::{Op, Outcome};
 
 use crate::interval::{Interval, compression_ratio, memory_ratio};
@@ -54,7 +55,7 @@ impl Cell {
         })
     }
 
-    fn of<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell) -> Cell {
+    pub(crate) fn of<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell) -> Cell {
         value.map_or(Cell::None, cell)
     }
 }
@@ -156,6 +157,19 @@ impl<R: ?Sized + 'static> Layout<R> {
         self.lines(&lines, &widths)
     }
 
+    /// The row with every column of `all`, for JSON: plain numbers, null for no value.
+    pub fn object(all: &'static [Column<R>], row: &R) -> Map<String, Value> {
+        let value = |cell: Cell| match cell {
+            Cell::Text(text) => text.into(),
+            Cell::Count(number) | Cell::Bytes(number) | Cell::Ns(number) => number.into(),
+            Cell::Share(number) | Cell::Number(number) => number.into(),
+            Cell::None => Value::Null,
+        };
+        all.iter()
+            .map(|column| (column.name.to_owned(), value((column.value)(row))))
+            .collect()
+    }
+
     /// Widths for rows that come one by one.
     fn stream_widths(&self) -> Vec<usize> {
         const USUAL: usize = 9;
@@ -230,7 +244,7 @@ fn word(field: &str) -> String {
     field.replace(char::is_whitespace, "_")
 }
 
-const fn usual<R: ?Sized>(name: &'static str, value: fn(&R) -> Cell) -> Column<R> {
+pub(crate) const fn usual<R: ?Sized>(name: &'static str, value: fn(&R) -> Cell) -> Column<R> {
     Column {
         name,
         value,
@@ -238,7 +252,7 @@ const fn usual<R: ?Sized>(name: &'static str, value: fn(&R) -> Cell) -> Column<R
     }
 }
 
-const fn more<R: ?Sized>(name: &'static str, value: fn(&R) -> Cell) -> Column<R> {
+pub(crate) const fn more<R: ?Sized>(name: &'static str, value: fn(&R) -> Cell) -> Column<R> {
     Column {
         name,
         value,

@@ -41,8 +41,8 @@ const TOUCHES_PER_TRUNCATION: u64 = 8192;
 /// Touches that the worker does before it looks up.
 const BATCH: u64 = 200;
 
-/// Sampled events that wait to be read.
-const EVENTS: usize = 4096;
+/// Sampled events that wait to be read: about as many as the eBPF ring buffer holds.
+const EVENTS: usize = 16_384;
 
 /// Codecs that the engine has without a kernel around it.
 const CODECS: [Codec; 2] = [Codec::None, Codec::Lz4];
@@ -180,6 +180,13 @@ impl Source for EmbeddedSource {
             programs_ns: None,
         };
         Ok(snapshot)
+    }
+
+    fn take_events(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        let mut visit = self.visit();
+        visit.machine.check_failure()?;
+        events.extend(visit.machine.meters.events.drain(..));
+        Ok(())
     }
 
     fn tunables(&mut self) -> Result<Vec<Tunable>, SourceError> {
@@ -525,13 +532,18 @@ impl Machine {
             .collect()
     }
 
-    fn snapshot(&mut self) -> Result<Snapshot, SourceError> {
-        if let Some(failure) = &self.failure {
-            return Err(SourceError::Failed(format!(
+    fn check_failure(&self) -> Result<(), SourceError> {
+        match &self.failure {
+            Some(failure) => Err(SourceError::Failed(format!(
                 "the embedded engine failed its check: {failure} ({})",
                 self.spec
-            )));
+            ))),
+            None => Ok(()),
         }
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, SourceError> {
+        self.check_failure()?;
         let mut pools = Vec::new();
         for (id, info) in self.pool_infos()? {
             pools.push(PoolSnapshot {

@@ -118,6 +118,13 @@ pub enum Body<'a> {
         /// Each path, in the order given.
         changes: Vec<MountChangeJson<'a>>,
     },
+    /// What commands about traces print: rows of one table.
+    Table {
+        /// The command.
+        table: &'static str,
+        /// Each row by the names of its columns.
+        rows: Vec<serde_json::Map<String, serde_json::Value>>,
+    },
     /// `tmem drain`.
     Drain {
         /// The swap devices that were emptied, in order.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use tmem_common::event::Event;
 use tmem_common::sysfs;
 
 use crate::control::Control;
@@ -154,6 +155,13 @@ impl Source for LiveSource {
             unmeasured,
             notes: Vec::new(),
         })
+    }
+
+    fn take_events(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        if let Observation::On(observer) = &mut self.observation {
+            observer.take_events(events);
+        }
+        Ok(())
     }
 
     fn tunables(&mut self) -> Result<Vec<Tunable>, SourceError> {

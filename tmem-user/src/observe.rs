@@ -168,13 +168,7 @@ impl Observer {
     pub fn read(&mut self) -> Result<Reading, ObserveError> {
         self.logger.flush();
         let mut events = Vec::new();
-        while let Some(item) = self.events.next() {
-            if let Some(event) = decode_event(&item) {
-                events.push(event);
-            }
-        }
-        // Each CPU submits in order, but not all of them together.
-        events.sort_by_key(|event| event.time_ns);
+        self.take_events(&mut events);
         let lost = self.lost()?;
         Ok(Reading {
             observed: Observed {
@@ -187,6 +181,18 @@ impl Observer {
             cells_lost: lost.cells,
             cgroups_lost: lost.cgroups,
         })
+    }
+
+    /// Moves the events since the last call or reading to the end of `events`.
+    pub fn take_events(&mut self, events: &mut Vec<Event>) {
+        let before = events.len();
+        while let Some(item) = self.events.next() {
+            if let Some(event) = decode_event(&item) {
+                events.push(event);
+            }
+        }
+        // Each CPU submits in order, but not all of them together.
+        events[before..].sort_by_key(|event| event.time_ns);
     }
 
     /// Time spent in the programs in ns; `None` when the kernel does not measure

@@ -26,6 +26,17 @@ pub trait Source: Send {
     /// measured is `None`, with its reason in [`Snapshot::unmeasured`].
     fn snapshot(&mut self) -> Result<Snapshot, SourceError>;
 
+    /// Moves the events sampled since the last call, or the last snapshot, to the
+    /// end of `events`, oldest first, without reading anything else where that can be had.
+    ///
+    /// # Errors
+    /// As for [`Source::snapshot`].
+    fn take_events(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        let observed = self.snapshot()?.observed;
+        events.extend(observed.into_iter().flat_map(|observed| observed.events));
+        Ok(())
+    }
+
     /// Everything that [`Source::set`] accepts, with its value now.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use tmem_common::op::Op;
 
+use super::record;
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
@@ -117,6 +118,8 @@ pub(super) enum Command {
     Mount(Mount),
     /// Empty the module by taking every swap device off and on, so that it can be unloaded
     Drain(Drain),
+    /// Record what happens into a trace
+    Record(record::Options),
     /// Watch and tune in a dashboard
     Top(Top),
 }

@@ -6,6 +6,8 @@ mod commands;
 mod configure;
 mod measure;
 mod mount;
+mod record;
+mod table;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 pub mod format;
 pub mod reader;
 pub mod record;
+pub mod recorder;
 pub mod writer;
 
 use std::io;

@@ -8,4 +8,5 @@
 mod format;
 mod fuzz_entries;
 mod read_bytes;
+mod record;
 mod sample;

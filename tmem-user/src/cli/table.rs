@@ -1,0 +1,52 @@
+//! Prints the tables of the commands about traces: aligned, or as one JSON object.
+
+use std::io::{self, Write as _};
+
+use super::args::Global;
+use super::commands::print;
+use crate::columns::{Column, Layout, Style};
+use crate::json::{Body, Document};
+
+/// Prints rows with their usual columns.
+pub(super) fn print_rows<R>(
+    global: &Global,
+    name: &'static str,
+    columns: &'static [Column<R>],
+    rows: &[R],
+) -> anyhow::Result<()> {
+    Ok(print(&text(global, name, columns, rows)?)?)
+}
+
+/// The same where standard output is somebody else's.
+pub(super) fn print_rows_to_stderr<R>(
+    global: &Global,
+    name: &'static str,
+    columns: &'static [Column<R>],
+    rows: &[R],
+) -> anyhow::Result<()> {
+    Ok(io::stderr().write_all(text(global, name, columns, rows)?.as_bytes())?)
+}
+
+fn text<R>(
+    global: &Global,
+    name: &'static str,
+    columns: &'static [Column<R>],
+    rows: &[R],
+) -> anyhow::Result<String> {
+    if global.json {
+        return json(name, columns, rows);
+    }
+    Ok(Layout::choose(columns, &[], Style::People)?.table(rows, true))
+}
+
+fn json<R>(
+    table: &'static str,
+    columns: &'static [Column<R>],
+    rows: &[R],
+) -> anyhow::Result<String> {
+    let rows = rows
+        .iter()
+        .map(|row| Layout::object(columns, row))
+        .collect();
+    Ok(Document::new(Body::Table { table, rows }).to_line()? + "\n")
+}
