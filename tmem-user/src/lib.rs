@@ -16,6 +16,7 @@ pub mod json;
 pub mod live;
 pub mod mounts;
 pub mod observe;
+pub mod openmetrics;
 pub mod source;
 pub mod stock;
 pub mod swaps;

@@ -1,10 +1,12 @@
 //! The arguments of `tmem`.
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use tmem_common::op::Op;
 
@@ -103,6 +105,12 @@ pub(super) enum Command {
     Check(Check),
     /// Run a command, and report what tmem did meanwhile
     Run(Run),
+    /// Serve metrics over HTTP for monitoring systems (OpenMetrics)
+    Serve(Serve),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write the manual pages into a directory
+    Man(Man),
     /// Look at this machine: would tmem work, and what to do where it would not
     Doctor(Doctor),
     /// Change tunables: all of them, or none if one is not allowed
@@ -343,6 +351,29 @@ pub(super) struct Run {
     /// The command; its input, output and exit code are untouched
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The address to listen on; port 0: any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9711")]
+    pub(super) listen: SocketAddr,
+    /// Do without eBPF: counters only, no histograms
+    #[arg(long)]
+    pub(super) no_ebpf: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell
+    pub(super) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// The directory; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

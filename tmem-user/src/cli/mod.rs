@@ -7,6 +7,8 @@ mod configure;
 mod measure;
 mod mount;
 mod record;
+mod serve;
+mod shell;
 mod table;
 
 use std::io::{self, ErrorKind, Write as _};

@@ -315,6 +315,8 @@ fn wrong_usage_ends_with_2() {
         &["top", "--csv"],
         &["set", "limit=min(ram, "],
         &["apply", "--root", "/", "file"],
+        &["serve", "--listen", "9711"],
+        &["man"],
     ] {
         let output = fake.tmem(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -335,6 +337,7 @@ fn a_missing_module_ends_with_3() {
         &["check", "--min-ratio", "1"],
         &["run", "--", "true"],
         &["save"],
+        &["serve", "--listen", "127.0.0.1:0"],
         &["apply", "--root", "/no/such/root"],
     ] {
         let mut arguments = vec!["--sysfs", "/no/such/directory"];
@@ -472,6 +475,26 @@ fn the_dashboards_configuration_is_checked_before_the_terminal_is_taken() {
         assert_eq!(output.status.code(), Some(2));
         assert!(err(&output).contains(words), "{}", err(&output));
     }
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = tmem(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(out(&output).contains("show-config"), "{shell}");
+    }
+    assert_eq!(tmem(&["completions", "csh"]).status.code(), Some(2));
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("man");
+    let name = path.to_str().expect("UTF-8");
+    assert_eq!(tmem(&["man", name]).status.code(), Some(0));
+    let page = |name: &str| std::fs::read_to_string(path.join(name)).expect(name);
+    assert!(page("tmem.1").contains("Exit codes"));
+    assert!(page("tmem-check.1").contains("min\\-hit\\-rate"));
+    let output = tmem(&["man", "/proc/no"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("/proc/no"));
 }
 
 #[test]

@@ -12,5 +12,6 @@ mod doctor;
 mod drain;
 mod mount;
 mod schema;
+mod serve;
 mod stock;
 mod support;
