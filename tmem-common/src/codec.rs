@@ -12,6 +12,10 @@ pub enum Codec {
     LzoRle = 2,
     /// Zstandard, by the host.
     Zstd = 3,
+    /// px64, by the engine itself: docs/reference/px64-format.md.
+    Px64 = 4,
+    /// Px64 or LZ4, by what the page is like. No page is stored under this number.
+    Adaptive = 5,
 }
 
 /// The number that makes a pool follow the engine's default codec.
@@ -19,7 +23,14 @@ pub const CODEC_DEFAULT: u32 = 255;
 
 impl Codec {
     /// Every codec, in numeric order.
-    pub const ALL: [Codec; 4] = [Codec::None, Codec::Lz4, Codec::LzoRle, Codec::Zstd];
+    pub const ALL: [Codec; 6] = [
+        Codec::None,
+        Codec::Lz4,
+        Codec::LzoRle,
+        Codec::Zstd,
+        Codec::Px64,
+        Codec::Adaptive,
+    ];
 
     /// The name used in tables, JSON and sysfs.
     pub const fn name(self) -> &'static str {
@@ -28,6 +39,8 @@ impl Codec {
             Codec::Lz4 => "lz4",
             Codec::LzoRle => "lzo-rle",
             Codec::Zstd => "zstd",
+            Codec::Px64 => "px64",
+            Codec::Adaptive => "adaptive",
         }
     }
 
@@ -38,6 +51,8 @@ impl Codec {
             1 => Some(Codec::Lz4),
             2 => Some(Codec::LzoRle),
             3 => Some(Codec::Zstd),
+            4 => Some(Codec::Px64),
+            5 => Some(Codec::Adaptive),
             _ => None,
         }
     }

@@ -50,6 +50,8 @@ static struct tmem_codec_state tmem_codecs[] = {
 	[TMEM_CODEC_LZ4] = { .name = "lz4" },
 	[TMEM_CODEC_LZO_RLE] = { .name = "lzo-rle", .kernel = true },
 	[TMEM_CODEC_ZSTD] = { .name = "zstd", .kernel = true },
+	[TMEM_CODEC_PX64] = { .name = "px64" },
+	[TMEM_CODEC_ADAPTIVE] = { .name = "adaptive" },
 };
 
 /* Serialises setting up. Taken before everything that allocating takes. */

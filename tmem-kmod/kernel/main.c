@@ -30,7 +30,7 @@ MODULE_PARM_DESC(limit, "budget at the start, bytes (K, M, G) or percent of RAM 
 
 static char *codec = "lz4";
 module_param(codec, charp, 0);
-MODULE_PARM_DESC(codec, "codec at the start: none, lz4, lzo-rle or zstd (default lz4)");
+MODULE_PARM_DESC(codec, "codec at the start: none, lz4, lzo-rle, zstd, px64 or adaptive (default lz4)");
 
 static bool enabled = true;
 module_param(enabled, bool, 0);

@@ -26,9 +26,10 @@ enum tmem_outcome {
 	TMEM_HIT, TMEM_MISS, TMEM_CORRUPT, TMEM_FLUSHED, TMEM_EVICTED,
 };
 
-/* Codecs that a pool can use. The first two are the engine's own. */
+/* Codecs that a pool can use. LZO_RLE and ZSTD are the host's, the others the engine's own. */
 enum tmem_codec {
 	TMEM_CODEC_NONE, TMEM_CODEC_LZ4, TMEM_CODEC_LZO_RLE, TMEM_CODEC_ZSTD,
+	TMEM_CODEC_PX64, TMEM_CODEC_ADAPTIVE,
 	TMEM_CODEC_DEFAULT = 255,	/* follow the engine's default */
 };
 

@@ -5,31 +5,44 @@ use lz4_flex::block::{
 };
 use tmem_common::codec::Codec;
 
+use crate::adaptive;
 use crate::host::{Host, PAGE, Page};
+use crate::px64;
 use crate::store::MAX_DATA;
 
 /// Bytes that a codec may write while compressing a page.
-const OUT: usize = get_maximum_output_size(PAGE);
+const OUT: usize = {
+    let lz4 = get_maximum_output_size(PAGE);
+    if lz4 > px64::OUT { lz4 } else { px64::OUT }
+};
 
 /// Working space of the codecs, one for each CPU or thread: too large for a
 /// kernel's stack.
 #[repr(C, align(64))]
 pub struct Scratch {
     table: CompressTable,
+    words: px64::Table,
     pub(crate) data: [u8; OUT],
 }
 
 impl Scratch {
+    /// What the last compression wrote; the first bytes of it, by the length it told.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
     /// Brings memory into the first state of a scratch.
     ///
     /// # Safety
     /// `scratch` is valid for writes of a `Scratch` and aligned for it.
     pub unsafe fn init_at(scratch: *mut Scratch) {
-        // Copied from a static, so that the table is never built on the stack.
+        // Copied from statics, so that the tables are never built on the stack.
         static EMPTY: CompressTable = CompressTable::small();
-        // SAFETY: valid for writes by the caller's promise; a CompressTable owns nothing.
+        static WORDS: px64::Table = px64::Table::new();
+        // SAFETY: valid for writes by the caller's promise; the tables own nothing.
         unsafe {
             core::ptr::copy_nonoverlapping(&raw const EMPTY, &raw mut (*scratch).table, 1);
+            core::ptr::copy_nonoverlapping(&raw const WORDS, &raw mut (*scratch).words, 1);
             (&raw mut (*scratch).data).write_bytes(0, 1);
         }
     }
@@ -48,7 +61,8 @@ pub(crate) trait PageCodec {
 struct Lz4;
 
 impl PageCodec for Lz4 {
-    #[inline]
+    // Not inlined: its variables would lie in the frame of a put.
+    #[inline(never)]
     fn compress(&self, page: &Page, scratch: &mut Scratch) -> Option<usize> {
         let len = compress_into_with_table(page, &mut scratch.data, &mut scratch.table).ok()?;
         (len <= MAX_DATA).then_some(len)
@@ -57,6 +71,29 @@ impl PageCodec for Lz4 {
     #[inline]
     fn decompress(&self, data: &[u8], page: &mut Page) -> bool {
         matches!(decompress_into(data, page), Ok(PAGE))
+    }
+}
+
+/// px64, whatever the page is like.
+struct Px64;
+
+impl PageCodec for Px64 {
+    #[inline]
+    fn compress(&self, page: &Page, scratch: &mut Scratch) -> Option<usize> {
+        Px64::within(px64::Limits([MAX_DATA; 3]), page, scratch)
+    }
+
+    #[inline]
+    fn decompress(&self, data: &[u8], page: &mut Page) -> bool {
+        px64::decompress(data, page).is_ok()
+    }
+}
+
+impl Px64 {
+    #[inline]
+    fn within(limits: px64::Limits, page: &Page, scratch: &mut Scratch) -> Option<usize> {
+        let out = scratch.data.first_chunk_mut::<{ px64::OUT }>()?;
+        px64::compress_within(page, &mut scratch.words, out, limits)
     }
 }
 
@@ -79,19 +116,31 @@ impl<H: Host> PageCodec for Hosted<'_, H> {
     }
 }
 
-/// Compresses with the codec of that number; `None` also for [`Codec::None`].
+/// Compresses into [`Scratch::data`]: with which codec, which is another than asked for if that one
+/// chooses, and the length in bytes. `None` if the page does not get small enough, and for
+/// [`Codec::None`].
 #[inline]
-pub(crate) fn compress<H: Host>(
+pub fn compress<H: Host>(
     host: &H,
     codec: Codec,
     page: &Page,
     scratch: &mut Scratch,
-) -> Option<usize> {
-    match codec {
+) -> Option<(Codec, usize)> {
+    let len = match codec {
         Codec::None => None,
         Codec::Lz4 => Lz4.compress(page, scratch),
-        codec => Hosted { host, codec }.compress(page, scratch),
-    }
+        Codec::Px64 => Px64.compress(page, scratch),
+        Codec::Adaptive => {
+            if adaptive::suits_px64(page)
+                && let Some(len) = Px64::within(adaptive::LIMITS, page, scratch)
+            {
+                return Some((Codec::Px64, len));
+            }
+            return Some((Codec::Lz4, Lz4.compress(page, scratch)?));
+        }
+        Codec::LzoRle | Codec::Zstd => Hosted { host, codec }.compress(page, scratch),
+    };
+    Some((codec, len?))
 }
 
 /// Whether `data` decoded to exactly one page, as a get would decode it. Any bytes are safe to try; the
@@ -101,15 +150,18 @@ pub fn decompress<H: Host>(host: &H, codec: Codec, data: &[u8], page: &mut Page)
     match codec {
         Codec::None => false,
         Codec::Lz4 => Lz4.decompress(data, page),
-        codec => Hosted { host, codec }.decompress(data, page),
+        Codec::Px64 => Px64.decompress(data, page),
+        // It chooses among formats and is none.
+        Codec::Adaptive => false,
+        Codec::LzoRle | Codec::Zstd => Hosted { host, codec }.decompress(data, page),
     }
 }
 
 /// Whether pages can be compressed with this codec now.
 pub(crate) fn available<H: Host>(host: &H, codec: Codec) -> bool {
     match codec {
-        Codec::None | Codec::Lz4 => true,
-        codec => host.codec_available(codec),
+        Codec::None | Codec::Lz4 | Codec::Px64 | Codec::Adaptive => true,
+        Codec::LzoRle | Codec::Zstd => host.codec_available(codec),
     }
 }
 

@@ -222,7 +222,8 @@ impl<H: Host> Engine<H> {
         let codec = self.codec_of(home);
         let mut scratch = self.scratch();
         let scratch = scratch.get();
-        let Some(len) = codec::compress(&self.memory.host, codec, page, scratch) else {
+        let compressed = codec::compress(&self.memory.host, codec, page, scratch);
+        let Some((codec, len)) = compressed else {
             return self.put_raw(home, state, handle, page, owner, codec);
         };
         let entry = self.reserve(

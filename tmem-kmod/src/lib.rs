@@ -9,12 +9,14 @@
 #[cfg(any(test, feature = "userspace"))]
 extern crate std;
 
+pub mod adaptive;
 mod codec;
 mod engine;
 mod host;
 mod index;
 mod memory;
 mod pool;
+pub mod px64;
 mod room;
 mod slab;
 mod store;
@@ -22,7 +24,7 @@ mod table;
 #[cfg(feature = "userspace")]
 pub mod userspace;
 
-pub use codec::{Scratch, decompress};
+pub use codec::{Scratch, compress, decompress};
 pub use engine::{Engine, Report};
 pub use host::{Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, Page, SHARDS};
 pub use pool::{POOL_EXCLUSIVE_GET, POOL_PERSISTENT, PoolError, PoolInfo, PoolSpec};

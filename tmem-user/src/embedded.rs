@@ -45,7 +45,7 @@ const BATCH: u64 = 200;
 const EVENTS: usize = 16_384;
 
 /// Codecs that the engine has without a kernel around it.
-const CODECS: [Codec; 2] = [Codec::None, Codec::Lz4];
+const CODECS: [Codec; 4] = [Codec::None, Codec::Lz4, Codec::Px64, Codec::Adaptive];
 
 /// Why the embedded engine could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,11 @@ const CRATES: &[&str] = &[
 ];
 
 /// What Miri runs: the layouts that cross a border, and the engine's unsafe code.
-const MIRI: &[&[&str]] = &[&["tmem-common", "--lib"], &["tmem-kmod", "--test", "miri"]];
+const MIRI: &[&[&str]] = &[
+    &["tmem-common", "--lib"],
+    &["tmem-kmod", "--test", "miri"],
+    &["tmem-kmod", "--test", "px64"],
+];
 
 /// Workspaces of their own: other targets, other flags.
 const OUTSIDERS: &[&str] = &["tmem-ebpf", "tmem-kmod/kernel-object", "tmem-kmod/fuzz"];

@@ -1,0 +1,28 @@
+//! Which codec suits a page: px64 for program memory, LZ4 for what else there is. A
+//! glance at a few words tells most pages apart; pages that it misjudges show soon by
+//! the size that px64 makes of them.
+
+use crate::host::Page;
+use crate::px64::Limits;
+
+/// Words that are looked at: every `STRIDE`th, an odd distance, so that structures
+/// that repeat are met at different fields.
+const SAMPLES: usize = 30;
+const STRIDE: usize = 17;
+const FIRST: usize = 3;
+/// More samples than this that are dense: text, code, or packed data.
+const DENSE: usize = 18;
+
+/// Sizes beyond which px64 does worse than LZ4 would. Chosen, as the numbers above, on
+/// the training corpora of `cargo xtask bench codec`.
+pub const LIMITS: Limits = Limits([680, 2100, 2600]);
+
+/// Whether px64 is worth trying. A dense word is one that is neither a small number,
+/// signed or not, nor a pointer: its upper 16 bits are neither all 0 nor all 1.
+#[inline]
+pub fn suits_px64(page: &Page) -> bool {
+    let (words, _) = page.as_chunks::<8>();
+    let samples = words.iter().skip(FIRST).step_by(STRIDE).take(SAMPLES);
+    let dense = samples.filter(|word| u16::from_le_bytes([word[6], word[7]]).wrapping_add(1) > 1);
+    dense.count() <= DENSE
+}
