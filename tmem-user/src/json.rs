@@ -15,6 +15,7 @@ use crate::doctor::Finding;
 use crate::histogram::Histogram;
 use crate::interval::{Interval, compression_ratio, memory_ratio};
 use crate::mounts::Mount;
+use crate::pageout::PagedOut;
 use crate::source::{
     CellSnapshot, CgroupSnapshot, Change, PoolSnapshot, Snapshot, Tunable, Unmeasured,
 };
@@ -101,6 +102,8 @@ pub enum Body<'a> {
         /// The report of the time measured.
         report: Box<StatsJson>,
     },
+    /// `tmem pageout`.
+    Pageout(PageoutJson),
     /// `tmem doctor`.
     Doctor {
         /// Whether nothing found keeps tmem from working.
@@ -533,6 +536,50 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
             value: &tunable.value,
             allowed: &tunable.allowed,
             meaning: tunable.meaning,
+        }
+    }
+}
+
+/// What `tmem pageout` did.
+#[derive(Serialize)]
+pub struct PageoutJson {
+    /// Where the pages went, for people.
+    pub source: String,
+    /// Bytes of the target in memory before and after.
+    pub resident_before_bytes: u64,
+    /// After.
+    pub resident_after_bytes: u64,
+    /// Bytes more of it that are swapped out.
+    pub paged_out_bytes: u64,
+    /// Bytes of mappings left out since they were in use.
+    pub in_use_bytes: u64,
+    /// Puts kept and refused meanwhile, over the whole system.
+    pub stores: u64,
+    /// Refused puts.
+    pub refusals: u64,
+    /// Bytes of data that the store grew by.
+    pub kept_bytes: u64,
+    /// Bytes of the pages stored for a byte that the store grew by.
+    pub ratio: Option<f64>,
+    /// Pages that went to swap devices meanwhile, over the whole system.
+    pub swap_pages_written: Option<u64>,
+}
+
+impl PageoutJson {
+    /// From the result and what happened over the whole system meanwhile.
+    pub fn new(source: String, result: &PagedOut, interval: &Interval, kept_bytes: u64) -> Self {
+        let stored_bytes = interval.stores() * tmem_common::PAGE_SIZE as u64;
+        Self {
+            source,
+            resident_before_bytes: result.before.resident,
+            resident_after_bytes: result.after.resident,
+            paged_out_bytes: result.bytes(),
+            in_use_bytes: result.in_use,
+            stores: interval.stores(),
+            refusals: interval.refusals(),
+            kept_bytes,
+            ratio: (kept_bytes > 0).then(|| stored_bytes as f64 / kept_bytes as f64),
+            swap_pages_written: interval.disk.map(|disk| disk.swap_pages_written),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod live;
 pub mod mounts;
 pub mod observe;
 pub mod openmetrics;
+pub mod pageout;
 pub mod source;
 pub mod stock;
 pub mod swaps;

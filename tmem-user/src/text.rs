@@ -9,7 +9,7 @@ use tmem_common::op::Op;
 use crate::check::{self, Side, Verdict};
 use crate::doctor::{Finding, Grade};
 use crate::interval::{Interval, compression_ratio, memory_ratio};
-use crate::json::CommandJson;
+use crate::json::{CommandJson, PageoutJson};
 use crate::source::{CellSnapshot, Change, PoolSnapshot, Snapshot, Tunable};
 use crate::units::{show_bytes, show_count, show_ns, show_share};
 
@@ -222,6 +222,40 @@ pub fn conditions(outcomes: &[check::Outcome], palette: Palette) -> String {
         check::Sum::NotMeasured => palette.warn("cannot be measured"),
     };
     format!("{}{reasons}{sum}\n", table.render(palette))
+}
+
+/// `tmem pageout`.
+pub fn paged_out(report: &PageoutJson) -> String {
+    let mut text = String::new();
+    let mut paged_out = show_bytes(report.paged_out_bytes);
+    if report.in_use_bytes > 0 {
+        let _ = write!(
+            paged_out,
+            " ({} in use was left)",
+            show_bytes(report.in_use_bytes)
+        );
+    }
+    line(&mut text, "Paged out", &paged_out);
+    let (before, after) = (report.resident_before_bytes, report.resident_after_bytes);
+    let resident = format!("{} -> {}", show_bytes(before), show_bytes(after));
+    line(&mut text, "In memory", &resident);
+    line(&mut text, "Kept by", &report.source);
+    let stored = format!(
+        "{} pages in {} (ratio {}), {} refused",
+        show_count(report.stores),
+        show_bytes(report.kept_bytes),
+        ratio(report.ratio),
+        show_count(report.refusals)
+    );
+    line(&mut text, "Stored", &stored);
+    if let Some(pages) = report.swap_pages_written {
+        line(
+            &mut text,
+            "Swap devices",
+            &format!("{} pages written", show_count(pages)),
+        );
+    }
+    text
 }
 
 /// `tmem run`: the command and what it took.

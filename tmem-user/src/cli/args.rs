@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use tmem_common::op::Op;
 
+use super::pageout::{parse_bytes, parse_idle};
 use super::record;
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
@@ -105,6 +106,8 @@ pub(super) enum Command {
     Check(Check),
     /// Run a command, and report what tmem did meanwhile
     Run(Run),
+    /// Have memory of a process or a cgroup reclaimed now, and see what became of it
+    Pageout(Pageout),
     /// Serve metrics over HTTP for monitoring systems (OpenMetrics)
     Serve(Serve),
     /// Print completions for a shell
@@ -351,6 +354,23 @@ pub(super) struct Run {
     /// The command; its input, output and exit code are untouched
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(super) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("target").required(true).args(["pid", "cgroup"]))]
+pub(super) struct Pageout {
+    /// The process
+    #[arg(long, value_name = "PID")]
+    pub(super) pid: Option<i32>,
+    /// The cgroup: its path below /sys/fs/cgroup
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup: Option<PathBuf>,
+    /// About so much of it [default: all that the kernel gives up]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(super) bytes: Option<u64>,
+    /// Wait so long, and take only mappings of which nothing was touched meanwhile
+    #[arg(long, value_name = "TIME", value_parser = parse_idle, conflicts_with = "cgroup")]
+    pub(super) idle_for: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

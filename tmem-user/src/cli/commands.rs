@@ -9,7 +9,7 @@ use tmem_common::sysfs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
-use super::{FAILED, USAGE, configure, measure, mount, record, serve, shell};
+use super::{FAILED, USAGE, configure, measure, mount, pageout, record, serve, shell};
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
 use crate::dashboard;
@@ -40,6 +40,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(check) => measure::check(global, &check).await,
         Command::Run(run) => measure::run(global, &run).await,
         Command::Serve(options) => serve::serve(global, &options).await,
+        Command::Pageout(options) => pageout::run(global, &options),
         Command::Completions(options) => shell::completions(&options),
         Command::Man(options) => shell::man(&options),
         Command::Doctor(doctor) => examine(global, &doctor),

@@ -6,6 +6,7 @@ mod commands;
 mod configure;
 mod measure;
 mod mount;
+mod pageout;
 mod record;
 mod serve;
 mod shell;
@@ -20,6 +21,7 @@ use crate::columns::UnknownColumn;
 use crate::config::ConfigError;
 use crate::drain::DrainError;
 use crate::mounts::MountError;
+use crate::pageout::PageoutError;
 use crate::source::SourceError;
 use crate::text::{Palette, error_chain};
 use args::Cli;
@@ -28,7 +30,8 @@ use args::Cli;
 const FAILED: u8 = 1;
 /// The command line, a key or a value is wrong.
 const USAGE: u8 = 2;
-/// There is nothing to measure: no module, or one of another version.
+/// There is nothing to measure: no module, or one of another version; the kernel
+/// cannot do it.
 const CANNOT_MEASURE: u8 = 3;
 /// The caller lacks rights.
 const MISSING_RIGHTS: u8 = 4;
@@ -82,6 +85,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             }
             error if configure::is_usage(error) => USAGE,
             _ => FAILED,
+        };
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            PageoutError::NoProcess(_) | PageoutError::NoCgroup(_) => USAGE,
+            PageoutError::TooOld { .. } => CANNOT_MEASURE,
+            PageoutError::MissingRights { .. } => MISSING_RIGHTS,
+            PageoutError::Io { .. } => FAILED,
         };
     }
     match error.downcast_ref() {

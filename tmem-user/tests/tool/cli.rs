@@ -317,6 +317,14 @@ fn wrong_usage_ends_with_2() {
         &["apply", "--root", "/", "file"],
         &["serve", "--listen", "9711"],
         &["man"],
+        &["pageout"],
+        &["pageout", "--pid", "0"],
+        &["pageout", "--pid", "1", "--cgroup", "/"],
+        &["pageout", "--pid", "1", "--bytes", "20%"],
+        &["pageout", "--cgroup", "/", "--idle-for", "1s"],
+        &["pageout", "--cgroup", "/no/such/cgroup"],
+        &["pageout", "--pid", "2147483647"],
+        &["pageout", "--pid", "1", "--embedded"],
     ] {
         let output = fake.tmem(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tmem_common::op::{Op, Outcome};
 use tmem_user::histogram::Histogram;
 use tmem_user::interval::Interval;
-use tmem_user::json::{Body, CommandJson, Document, StatsJson};
+use tmem_user::json::{Body, CommandJson, Document, PageoutJson, StatsJson};
+use tmem_user::pageout::{Memory, PagedOut};
 use tmem_user::source::{
     CellSnapshot, CgroupSnapshot, DiskTraffic, Observed, PoolSnapshot, Pressure, Snapshot,
     Unmeasured,
@@ -84,6 +85,29 @@ fn the_embedded_engine_prints_what_is_published() {
     let cells = object["interval"]["cells"].as_array().expect("observed");
     assert!(!cells.is_empty());
     assert!(object["interval"]["latency"]["put"]["p50_ns"].is_u64());
+}
+
+#[test]
+fn what_was_paged_out_is_printed_as_published() {
+    let result = PagedOut {
+        before: Memory {
+            resident: 8192,
+            swapped: 0,
+        },
+        after: Memory {
+            resident: 4096,
+            swapped: 4096,
+        },
+        in_use: 7,
+    };
+    let mut interval = Interval::default();
+    interval.outcomes[Outcome::Stored as usize] = 4;
+    let body = PageoutJson::new("it".into(), &result, &interval, 8192);
+    assert_eq!((body.paged_out_bytes, body.ratio), (4096, Some(2.0)));
+    let line = Document::new(Body::Pageout(body))
+        .to_line()
+        .expect("numbers have a form");
+    check(&line).expect("fits");
 }
 
 /// A stats object with everything in it that can be measured.
