@@ -2,6 +2,7 @@
 //! virtual machine's init) must agree on: which scenarios there are, what
 //! machine each wants, and the words both say over the serial console.
 
+pub mod control;
 pub mod protocol;
 pub mod scenario;
 

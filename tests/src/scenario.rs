@@ -322,6 +322,9 @@ const fn file(
     }
 }
 
+/// Where the module takes file pages.
+const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
+
 /// Of the stress without the module.
 const PLAIN: &str = "operations=1000";
 
@@ -365,6 +368,18 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2],
         expects: Expect::Fail("bad page"),
         ..swap("swap_control_stale", "stores=5000", "")
+    },
+    Scenario {
+        kernels: FILE_KERNELS,
+        ..file("file_reread", FileSystem::Ext4, "", "")
+    },
+    Scenario {
+        kernels: FILE_KERNELS,
+        ..file("file_mounts", FileSystem::Ext4, "", "")
+    },
+    Scenario {
+        kernels: &[Kernel::V5_10],
+        ..file("file_absent", FileSystem::Ext4, "", "")
     },
     // The stress on the kernel alone: what it finds wrong is wrong in the stress.
     file("file_plain_ext4", FileSystem::Ext4, PLAIN, ""),

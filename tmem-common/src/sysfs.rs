@@ -25,6 +25,12 @@ pub const STATS: &str = "stats";
 pub const POOLS: &str = "pools";
 /// Bytes of memory held for all purposes. Read only.
 pub const USED_BYTES: &str = "used_bytes";
+/// Whether file pages are given only where the kernel remembers their eviction: `1` or `0`.
+pub const FILE_CLAIM_GUARD: &str = "file_claim_guard";
+/// Whether file pages go when their inode's ctime changes: `1`, `0` or `auto`.
+pub const FILE_CTIME_GUARD: &str = "file_ctime_guard";
+/// Whether file pages are only looked up, and read from disk all the same: `1` or `0`.
+pub const FILE_SHADOW: &str = "file_shadow";
 
 /// In a pool's directory: the name its frontend gave it, 32 hexadecimal digits
 /// without separators. Read only.

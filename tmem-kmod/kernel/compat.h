@@ -8,6 +8,7 @@
 #define TMEM_COMPAT_H
 
 #include <linux/cgroup.h>
+#include <linux/fs.h>
 #include <linux/ftrace.h>
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
@@ -49,6 +50,19 @@ static __always_inline void tmem_ftrace_redirect(struct tmem_ftrace_regs *regs,
 	regs->ip = ip;
 #endif
 }
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 11, 0)
+/* An argument of the traced function, from 0. */
+static __always_inline unsigned long
+tmem_ftrace_argument(struct tmem_ftrace_regs *regs, unsigned int n)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	return ftrace_regs_get_argument(regs, n);
+#else
+	return n ? regs->regs.si : regs->regs.di;
+#endif
+}
+#endif
 
 /* -- swap ---------------------------------------------------------------- */
 
@@ -188,6 +202,58 @@ static inline unsigned long tmem_invalidate_second(swp_entry_t entry)
 	return swp_offset(entry);
 #else
 	return 0;
+#endif
+}
+
+/* -- files --------------------------------------------------------------- */
+
+/*
+ * File pages are taken since 6.1. Before, file systems do not hold off reads of a
+ * file while they change its extents, so that nobody else could tell when a page
+ * is fresh again.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)
+#define TMEM_FILE_PAGES		1
+#endif
+
+/* Where clean pages of a range are dropped on somebody's wish. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#define TMEM_FN_TRY_INVALIDATE	"mapping_try_invalidate"
+#else
+#define TMEM_FN_TRY_INVALIDATE	"invalidate_mapping_pagevec"
+#endif
+
+/* Invalidation that asks the page cache first whether there is anything. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define TMEM_FN_INVALIDATE_INODE "filemap_invalidate_inode"
+#else
+#define TMEM_FN_INVALIDATE_INODE NULL
+#endif
+
+/*
+ * Waits until nobody changes files of the super block, and keeps it so until it is
+ * thawed. Context: process, sleeps; the super block is active. -EBUSY if it is
+ * frozen already.
+ */
+static inline int tmem_freeze(struct super_block *sb)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+	return freeze_super(sb, FREEZE_HOLDER_KERNEL, NULL);
+#elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return freeze_super(sb, FREEZE_HOLDER_KERNEL);
+#else
+	return freeze_super(sb);
+#endif
+}
+
+static inline void tmem_thaw(struct super_block *sb)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+	thaw_super(sb, FREEZE_HOLDER_KERNEL, NULL);
+#elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	thaw_super(sb, FREEZE_HOLDER_KERNEL);
+#else
+	thaw_super(sb);
 #endif
 }
 

@@ -12,7 +12,7 @@
 static char *break_hook;
 module_param(break_hook, charp, 0);
 MODULE_PARM_DESC(break_hook,
-		 "corrupt data: skip_invalidate, skip_drop_on_reject, wrong_page; or no_pages, undecodable");
+		 "leave something out or do it wrong, see docs/internals");
 
 static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_INVALIDATE] = "skip_invalidate",
@@ -20,6 +20,20 @@ static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_PAGE] = "wrong_page",
 	[TMEM_BREAK_ALLOC] = "no_pages",
 	[TMEM_BREAK_DECODE] = "undecodable",
+	[TMEM_BREAK_TRUNCATE] = "no_truncate",
+	[TMEM_BREAK_INVALIDATE_RANGE] = "no_invalidate_range",
+	[TMEM_BREAK_INVALIDATE_INODE] = "no_invalidate_inode",
+	[TMEM_BREAK_TRY_INVALIDATE] = "no_try_invalidate",
+	[TMEM_BREAK_DIRECT_IO] = "no_dio_begin",
+	[TMEM_BREAK_SWAP_EXTENTS] = "no_swap_extents",
+	[TMEM_BREAK_CLEAR_INODE] = "no_clear_inode",
+	[TMEM_BREAK_DROP_CACHES] = "no_drop_caches",
+	[TMEM_BREAK_DELETE] = "no_delete",
+	[TMEM_BREAK_DIRTY] = "no_dirty",
+	[TMEM_BREAK_TAINT] = "no_taint",
+	[TMEM_BREAK_WITHDRAW] = "no_withdraw",
+	[TMEM_BREAK_CHANGE] = "no_change",
+	[TMEM_BREAK_RECORDS] = "no_records",
 };
 
 static enum tmem_break tmem_broken;

@@ -30,6 +30,25 @@ enum tmem_break {
 	 * so, and must never see other contents.
 	 */
 	TMEM_BREAK_DECODE,
+	/* File pages: what a hook or a guard does is left out. */
+	TMEM_BREAK_TRUNCATE,
+	TMEM_BREAK_INVALIDATE_RANGE,
+	TMEM_BREAK_INVALIDATE_INODE,
+	TMEM_BREAK_TRY_INVALIDATE,
+	TMEM_BREAK_DIRECT_IO,
+	TMEM_BREAK_SWAP_EXTENTS,
+	TMEM_BREAK_CLEAR_INODE,
+	TMEM_BREAK_DROP_CACHES,
+	TMEM_BREAK_DELETE,
+	TMEM_BREAK_DIRTY,
+	/* A file whose pages could not be invalidated goes on to be put. */
+	TMEM_BREAK_TAINT,
+	/* Pages that became stale while they were on their way are kept. */
+	TMEM_BREAK_WITHDRAW,
+	/* Puts and gets go on while the contents of the file are changed. */
+	TMEM_BREAK_CHANGE,
+	/* No memory for records of inodes: nothing is kept, nothing gets lost. */
+	TMEM_BREAK_RECORDS,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL

@@ -30,10 +30,20 @@ static void notrace tmem_hook_handler(unsigned long ip, unsigned long parent,
 				      struct ftrace_ops *ops,
 				      struct tmem_ftrace_regs *regs)
 {
-	struct tmem_hook *hook = container_of(ops, struct tmem_hook, ops);
+	tmem_hook_take(ops, regs);
+}
 
-	atomic_inc(&hook->calls);
-	tmem_ftrace_redirect(regs, (unsigned long)hook->thunk);
+/*
+ * Calls that are in our function. A call may begin on one CPU and end on another.
+ * Once none begins any more each counter only falls, so that a sum of 0 is true.
+ */
+static int tmem_hook_running(const struct tmem_hook *hook)
+{
+	int sum = 0, cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(hook->calls, cpu));
+	return sum;
 }
 
 /*
@@ -113,16 +123,21 @@ int tmem_hook_place(struct tmem_hook *hook)
 		       hook->function);
 		return -ENOENT;
 	}
+	hook->calls = alloc_percpu(int);
+	if (!hook->calls) {
+		pr_err("cannot hook %s: no memory\n", hook->function);
+		return -ENOMEM;
+	}
 	*hook->resume = address + MCOUNT_INSN_SIZE;
 
-	hook->ops.func = tmem_hook_handler;
+	hook->ops.func = hook->handler ?: tmem_hook_handler;
 	hook->ops.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT |
 			  TMEM_FTRACE_REGS_FLAGS;
 	err = ftrace_set_filter_ip(&hook->ops, address, 0, 1);
 	if (err) {
 		pr_err("cannot hook %s: it cannot be traced (%d)\n",
 		       hook->function, err);
-		return err;
+		goto no_hook;
 	}
 	err = register_ftrace_function(&hook->ops);
 	if (err) {
@@ -130,10 +145,14 @@ int tmem_hook_place(struct tmem_hook *hook)
 			why = tmem_hook_busy(address);
 		pr_err("cannot hook %s: %s (%d)\n", hook->function, why, err);
 		tmem_hook_forget(&hook->ops);
-		return err;
+		goto no_hook;
 	}
 	WRITE_ONCE(hook->placed, true);
 	return 0;
+
+no_hook:
+	free_percpu(hook->calls);
+	return err;
 }
 
 /**
@@ -152,8 +171,9 @@ void tmem_hook_remove(struct tmem_hook *hook)
 	WARN_ON(unregister_ftrace_function(&hook->ops));
 	tmem_hook_forget(&hook->ops);
 	WRITE_ONCE(hook->placed, false);
-	while (atomic_read(&hook->calls))
+	while (tmem_hook_running(hook))
 		msleep(1);
+	free_percpu(hook->calls);
 }
 
 /**

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Life cycle of the module: parameters, and the order in which its parts come
- * and go. The hooks come last, since from then on pages are stored that only
+ * and go. The hooks for swap pages come last, since from then on pages are stored that only
  * swapoff takes out; they cannot be undone by a failure after them.
  */
 #define pr_fmt(fmt) "tmem: " fmt
@@ -97,6 +97,9 @@ static int __init tmem_init(void)
 	err = tmem_swap_prepare();
 	if (err)
 		goto no_pool;
+	err = tmem_file_init();
+	if (err)
+		goto no_file;
 	err = tmem_sysfs_init();
 	if (err)
 		goto no_sysfs;
@@ -108,6 +111,8 @@ static int __init tmem_init(void)
 no_swap:
 	tmem_sysfs_exit();
 no_sysfs:
+	tmem_file_exit();
+no_file:
 	tmem_swap_forget();
 no_pool:
 	tmem_shrinker_exit();
@@ -126,6 +131,7 @@ no_engine:
 static void __exit tmem_exit(void)
 {
 	tmem_swap_stop();
+	tmem_file_exit();
 	tmem_sysfs_exit();
 	tmem_swap_forget();
 	tmem_shrinker_exit();

@@ -137,7 +137,7 @@ static bool tmem_swap_store(struct page *page, unsigned int type, pgoff_t offset
  *
  * Context: process, may sleep. The hooked function's caller holds the page's lock.
  */
-struct tmem_hook_result tmem_hook_store(unsigned long first, unsigned long second)
+TMEM_HOOK_FUNCTION(store)
 {
 	struct tmem_hook *hook = &tmem_hooks[TMEM_ON_STORE];
 	struct page *page = (struct page *)first;
@@ -163,7 +163,7 @@ struct tmem_hook_result tmem_hook_store(unsigned long first, unsigned long secon
 
 		tmem_hook_call(tmem_resume_invalidate,
 			       tmem_invalidate_first(each),
-			       tmem_invalidate_second(each));
+			       tmem_invalidate_second(each), 0, 0);
 	}
 	return tmem_hook_return(hook, true, TMEM_STORE_KEPT);
 }
@@ -199,7 +199,7 @@ static u32 tmem_swap_load(struct page *page, unsigned int type, pgoff_t offset,
  *
  * Context: process, may sleep. The hooked function's caller holds the page's lock.
  */
-struct tmem_hook_result tmem_hook_load(unsigned long first, unsigned long second)
+TMEM_HOOK_FUNCTION(load)
 {
 	struct tmem_hook *hook = &tmem_hooks[TMEM_ON_LOAD];
 	struct page *page = (struct page *)first;
@@ -233,8 +233,7 @@ struct tmem_hook_result tmem_hook_load(unsigned long first, unsigned long second
  * Context: atomic (the swap device's, a page table's or a cluster's lock), not
  * from interrupts.
  */
-struct tmem_hook_result tmem_hook_invalidate(unsigned long first,
-					     unsigned long second)
+TMEM_HOOK_FUNCTION(invalidate)
 {
 	struct tmem_hook *hook = &tmem_hooks[TMEM_ON_INVALIDATE];
 	swp_entry_t entry = tmem_invalidate_entry(first, second);
@@ -250,8 +249,7 @@ struct tmem_hook_result tmem_hook_invalidate(unsigned long first,
  *
  * Context: process, may sleep.
  */
-struct tmem_hook_result tmem_hook_swapoff(unsigned long first,
-					  unsigned long second)
+TMEM_HOOK_FUNCTION(swapoff)
 {
 	struct tmem_hook *hook = &tmem_hooks[TMEM_ON_SWAPOFF];
 	unsigned int type = (unsigned int)first;
@@ -270,8 +268,7 @@ struct tmem_hook_result tmem_hook_swapoff(unsigned long first,
  *
  * Context: any.
  */
-struct tmem_hook_result tmem_hook_never_enabled(unsigned long first,
-						unsigned long second)
+TMEM_HOOK_FUNCTION(never_enabled)
 {
 	struct tmem_hook *hook = &tmem_hooks[TMEM_ON_NEVER_ENABLED];
 

@@ -89,6 +89,23 @@ static ssize_t keep_incompressible_show(struct kobject *kobj,
 }
 TMEM_TUNABLE(keep_incompressible);
 
+#define TMEM_FILE_TUNABLE(name)						\
+	static ssize_t file_##name##_show(struct kobject *kobj,		\
+					  struct kobj_attribute *attr,	\
+					  char *buf)			\
+	{								\
+		return tmem_file_show_##name(buf);			\
+	}								\
+	static struct tmem_file tmem_file_file_##name = {		\
+		.attr = __ATTR(file_##name, 0644, file_##name##_show,	\
+			       tmem_file_store),			\
+		.set = tmem_file_set_##name,				\
+	}
+
+TMEM_FILE_TUNABLE(claim_guard);
+TMEM_FILE_TUNABLE(ctime_guard);
+TMEM_FILE_TUNABLE(shadow);
+
 static ssize_t abi_show(struct kobject *kobj, struct kobj_attribute *attr,
 			char *buf)
 {
@@ -144,6 +161,9 @@ static struct attribute *tmem_root_attrs[] = {
 	&tmem_file_codec.attr.attr,
 	&codecs_attr.attr,
 	&tmem_file_keep_incompressible.attr.attr,
+	&tmem_file_file_claim_guard.attr.attr,
+	&tmem_file_file_ctime_guard.attr.attr,
+	&tmem_file_file_shadow.attr.attr,
 	NULL
 };
 
@@ -403,7 +423,14 @@ static ssize_t tmem_stat_show(struct kobject *kobj, struct kobj_attribute *attr,
 
 static struct tmem_pool_dir *tmem_pool_dirs[TMEM_MAX_POOLS];
 
-static int tmem_pool_dir_create(u32 pool)
+/**
+ * tmem_sysfs_pool_create - show a pool
+ * @pool: its number
+ *
+ * Context: process, sleeps. Caller must be the only one who creates or removes this
+ * pool. Return: 0 or a negative errno.
+ */
+int tmem_sysfs_pool_create(u32 pool)
 {
 	struct tmem_pool_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
 	int err;
@@ -419,6 +446,24 @@ static int tmem_pool_dir_create(u32 pool)
 	}
 	tmem_pool_dirs[pool] = dir;
 	return 0;
+}
+
+/**
+ * tmem_sysfs_pool_remove - undo tmem_sysfs_pool_create(), if it was done
+ * @pool: its number
+ *
+ * Context: process, sleeps. Caller must be the only one who creates or removes this
+ * pool.
+ */
+void tmem_sysfs_pool_remove(u32 pool)
+{
+	struct tmem_pool_dir *dir = tmem_pool_dirs[pool];
+
+	if (!dir)
+		return;
+	tmem_pool_dirs[pool] = NULL;
+	kobject_del(&dir->kobj);
+	kobject_put(&dir->kobj);
 }
 
 /* -- hooks --------------------------------------------------------------- */
@@ -462,7 +507,7 @@ static int tmem_hook_files_create(void)
 /**
  * tmem_sysfs_init - show and tune the engine, its pools and the hooks
  *
- * Pools created later do not appear.
+ * Pools created later are shown by tmem_sysfs_pool_create().
  *
  * Context: process, sleeps. Return: 0 or a negative errno.
  */
@@ -493,10 +538,13 @@ int tmem_sysfs_init(void)
 	err = tmem_hook_files_create();
 	if (err)
 		goto fail;
+	err = tmem_file_sysfs_init(tmem_root);
+	if (err)
+		goto fail;
 	for (pool = 0; pool < TMEM_MAX_POOLS; pool++) {
 		if (tmem_core_pool_info(tmem_engine, pool, &info))
 			continue;
-		err = tmem_pool_dir_create(pool);
+		err = tmem_sysfs_pool_create(pool);
 		if (err)
 			goto fail;
 	}
@@ -518,13 +566,9 @@ void tmem_sysfs_exit(void)
 {
 	u32 pool;
 
-	for (pool = 0; pool < TMEM_MAX_POOLS; pool++) {
-		if (!tmem_pool_dirs[pool])
-			continue;
-		kobject_del(&tmem_pool_dirs[pool]->kobj);
-		kobject_put(&tmem_pool_dirs[pool]->kobj);
-		tmem_pool_dirs[pool] = NULL;
-	}
+	tmem_file_sysfs_exit();
+	for (pool = 0; pool < TMEM_MAX_POOLS; pool++)
+		tmem_sysfs_pool_remove(pool);
 	if (tmem_hooks_dir) {
 		kobject_del(tmem_hooks_dir);
 		kobject_put(tmem_hooks_dir);

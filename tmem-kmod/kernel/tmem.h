@@ -10,6 +10,7 @@
 
 #include "tmem_engine.h"
 
+struct kobject;
 struct page;
 struct tmem_hook;
 
@@ -57,6 +58,19 @@ int tmem_swap_start(void);
 void tmem_swap_stop(void);
 struct tmem_hook *tmem_swap_hooks(unsigned int *nr);
 
+/* The frontend for file pages: file_mount.c, or file_absent.c; and its files. */
+int tmem_file_init(void);
+void tmem_file_exit(void);
+struct tmem_hook *tmem_file_hook(unsigned int i);
+int tmem_file_sysfs_init(struct kobject *root);
+void tmem_file_sysfs_exit(void);
+ssize_t tmem_file_show_claim_guard(char *buf);
+int tmem_file_set_claim_guard(const char *text);
+ssize_t tmem_file_show_shadow(char *buf);
+int tmem_file_set_shadow(const char *text);
+ssize_t tmem_file_show_ctime_guard(char *buf);
+int tmem_file_set_ctime_guard(const char *text);
+
 /* shrinker.c: memory of ephemeral pages back to the kernel. */
 int tmem_shrinker_init(void);
 void tmem_shrinker_exit(void);
@@ -64,5 +78,7 @@ void tmem_shrinker_exit(void);
 /* sysfs.c: /sys/kernel/mm/tmem. */
 int tmem_sysfs_init(void);
 void tmem_sysfs_exit(void);
+int tmem_sysfs_pool_create(u32 pool);
+void tmem_sysfs_pool_remove(u32 pool);
 
 #endif /* TMEM_H */

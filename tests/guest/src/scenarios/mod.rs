@@ -7,6 +7,7 @@ mod demo;
 mod file;
 mod lifecycle;
 mod neighbours;
+mod reread;
 mod seen;
 mod sysfs;
 mod tool;
@@ -55,6 +56,9 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_plain_overlay", file::plain),
     ("file_control_model", file::plain),
     ("file_control_disk", file::plain),
+    ("file_reread", reread::reread),
+    ("file_mounts", reread::mounts),
+    ("file_absent", reread::absent),
     ("tool_status", tool::status),
     ("tool_observe", tool::observe),
     ("tool_set", tool::set),

@@ -1,0 +1,220 @@
+//! File pages: a file set that is read again comes from the module and not from the
+//! disk; and file systems come and go.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+use tmem_common::PAGE_SIZE;
+use tmem_common::op::Outcome;
+use tmem_common::sysfs;
+
+use crate::cgroup::Cgroup;
+use crate::content::{self, Page};
+use crate::context::Context;
+use crate::stress::{BASE, Place, Top};
+use crate::tier::{self, Stats};
+use crate::{process, sys};
+
+const ADD: &str = "mounts/add";
+const REMOVE: &str = "mounts/remove";
+const LIST: &str = "mounts/list";
+const LAST_REFUSAL: &str = "mounts/last_refusal";
+
+/// Memory of the group, MiB.
+const GROUP_MIB: u64 = 16;
+/// The file set: three times that.
+const FILES: usize = 4;
+const FILE_PAGES: usize = (3 * GROUP_MIB as usize) * 256 / FILES;
+
+fn path(file: usize) -> PathBuf {
+    Path::new(BASE).join(format!("set{file}"))
+}
+
+fn page(page: &mut Page, seed: u64, file: usize, index: usize) {
+    content::fill(page, seed, file << 20 | index, 1);
+}
+
+/// Writes the file set to the disk; the page cache keeps nothing of it.
+fn write_set(seed: u64) -> Result<()> {
+    let mut buffer = [0; PAGE_SIZE];
+    for file in 0..FILES {
+        let path = path(file);
+        let mut out = File::create(&path).with_context(|| path.display().to_string())?;
+        for index in 0..FILE_PAGES {
+            page(&mut buffer, seed, file, index);
+            out.write_all(&buffer)?;
+        }
+        out.sync_all()?;
+    }
+    drop_caches()
+}
+
+fn drop_caches() -> Result<()> {
+    fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches")
+}
+
+/// Reads the file set in a group, and compares it; sectors that came from the disk.
+fn read_set(place: &Place, group: &Cgroup, seed: u64) -> Result<u64> {
+    let (before, _) = place.sectors()?;
+    process::spawn(|| {
+        group.enter()?;
+        let (mut found, mut wanted) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+        for file in 0..FILES {
+            let path = path(file);
+            let mut from = File::open(&path).with_context(|| path.display().to_string())?;
+            for index in 0..FILE_PAGES {
+                from.read_exact(&mut found)?;
+                page(&mut wanted, seed, file, index);
+                ensure!(found == wanted, "bad page {index} of {}", path.display());
+            }
+        }
+        Ok(())
+    })?
+    .join()?;
+    let (after, _) = place.sectors()?;
+    Ok(after - before)
+}
+
+/// The disk with the file set, and the module, which keeps its pages.
+fn start(context: &Context) -> Result<Place> {
+    let (file_system, disk) = context.disk()?;
+    let place = Place::new(file_system, &disk, Top::Nothing)?;
+    write_set(context.seed)?;
+    tier::load("").context("loading")?;
+    tier::set(sysfs::LIMIT, "40%")?;
+    tier::set(ADD, BASE)?;
+    Ok(place)
+}
+
+/// What is read for the second time comes from memory: in the same group, and in a new one.
+pub(super) fn reread(context: &Context) -> Result<()> {
+    /// One in so many sectors may still come from the disk.
+    const RATIO: u64 = 100;
+    let place = start(context)?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    let first = read_set(&place, &group, context.seed)?;
+    let again = read_set(&place, &group, context.seed)?;
+    let fresh = read_set(&place, &Cgroup::new("fresh", GROUP_MIB)?, context.seed)?;
+    let stats = Stats::read()?;
+    context.data(json!({
+        "first_sectors": first, "again_sectors": again, "fresh_sectors": fresh,
+        "stored": stats.stored(), "hits": stats.outcome(Outcome::Hit),
+    }));
+    let set = (FILES * FILE_PAGES * PAGE_SIZE / 512) as u64;
+    ensure!(first >= set, "{first} of {set} sectors: it was in memory");
+    for (what, sectors) in [("again", again), ("in a fresh group", fresh)] {
+        ensure!(
+            sectors * RATIO <= first,
+            "{sectors} of {first} sectors come from the disk when it is read {what}"
+        );
+    }
+    place.unmount()?;
+    finish()
+}
+
+/// Everything accounted for, module out.
+fn finish() -> Result<()> {
+    tier::ensure_empty()?;
+    tier::unload().context("unloading")?;
+    let hooked =
+        fs::read_to_string("/sys/kernel/tracing/enabled_functions").context("enabled_functions")?;
+    ensure!(hooked.is_empty(), "still hooked: {hooked}");
+    Ok(())
+}
+
+/// An error unless writing `value` to `name` fails with that number.
+fn ensure_refused(name: &str, value: &str, number: i32) -> Result<()> {
+    match tier::try_set(name, value) {
+        Ok(()) => bail!("{name} takes {value:?}"),
+        Err(error) if error.raw_os_error() == Some(number) => Ok(()),
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "{name} with {value:?} must fail by {}",
+                io::Error::from_raw_os_error(number)
+            )
+        }),
+    }
+}
+
+fn held() -> Result<u64> {
+    Ok(Stats::read()?.get("pages"))
+}
+
+/// Adding, removing, refusing; and all that ends pages: drop_caches, a remount, removing,
+/// an unmount, unloading.
+pub(super) fn mounts(context: &Context) -> Result<()> {
+    let place = start(context)?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    let fill = || -> Result<()> {
+        read_set(&place, &group, context.seed)?;
+        ensure!(held()? > 0, "nothing is held after reading");
+        Ok(())
+    };
+    ensure_refused(ADD, BASE, libc::EEXIST)?;
+    for bad in ["\n", "files", "/mnt/files/set0", "/nowhere", "/mnt\nfiles"] {
+        ensure_refused(ADD, bad, libc::EINVAL)?;
+        ensure_refused(REMOVE, bad, libc::EINVAL)?;
+    }
+    ensure_refused(ADD, "/proc", libc::EOPNOTSUPP)?;
+    ensure!(
+        !tier::attribute(LAST_REFUSAL)?.is_empty(),
+        "no reason for refusing /proc"
+    );
+    ensure_refused(REMOVE, "/proc", libc::ENOENT)?;
+    let list = tier::attribute(LIST)?;
+    let words: Vec<&str> = list.split_whitespace().collect();
+    ensure!(
+        words.len() == 4 && words[3] == BASE && list.lines().count() == 1,
+        "the list says {list:?}"
+    );
+
+    fill()?;
+    drop_caches()?;
+    tier::ensure_empty().context("after drop_caches")?;
+    fill()?;
+    sys::remount(BASE, true).context("remounting read-only")?;
+    tier::ensure_empty().context("after a remount")?;
+    sys::remount(BASE, false).context("remounting writable")?;
+    fill()?;
+    tier::set(REMOVE, BASE)?;
+    tier::ensure_empty().context("after removing")?;
+    ensure!(
+        tier::attribute(LIST)?.is_empty(),
+        "removed, and still in the list"
+    );
+    read_set(&place, &group, context.seed)?;
+    ensure!(held()? == 0, "pages are kept of what was removed");
+    tier::set(ADD, BASE)?;
+    fill()?;
+    place.unmount()?;
+    tier::ensure_empty().context("after the unmount")?;
+
+    let (file_system, disk) = context.disk()?;
+    sys::mount_disk(&disk, BASE, file_system.kind(), file_system.mount_options())?;
+    tier::set(ADD, BASE)?;
+    tier::set(sysfs::FILE_SHADOW, "1")?;
+    read_set(&place, &group, context.seed)?;
+    let sectors = read_set(&place, &group, context.seed)?;
+    ensure!(
+        sectors * 512 >= (FILES * FILE_PAGES * PAGE_SIZE) as u64 * 9 / 10,
+        "in shadow mode only {sectors} sectors come from the disk"
+    );
+    ensure!(
+        Stats::read()?.outcome(Outcome::Hit) > 0,
+        "no hit is counted in shadow mode"
+    );
+    ensure!(held()? > 0, "nothing is held before unloading");
+    tier::unload().context("unloading with file pages held")?;
+    place.unmount()
+}
+
+/// A kernel whose file systems do not take part says so, and takes swap pages.
+pub(super) fn absent(_: &Context) -> Result<()> {
+    tier::load("").context("loading")?;
+    ensure_refused(ADD, "/", libc::EOPNOTSUPP)?;
+    ensure!(!tier::attribute(LAST_REFUSAL)?.is_empty(), "no reason");
+    tier::unload().context("unloading")
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What stands in for the frontend for file pages where there is none: every file
+ * system is refused, and the reason is said. compat.h says for which kernels.
+ */
+#define pr_fmt(fmt) "tmem: " fmt
+
+#include <linux/printk.h>
+#include <linux/sysfs.h>
+
+#include "file.h"
+#include "tmem.h"
+
+#define TMEM_FILE_ABSENT "file pages are not taken on kernels before 6.1"
+
+int tmem_mount_add(const char *name)
+{
+	pr_warn("%s is refused: " TMEM_FILE_ABSENT "\n", name);
+	return -EOPNOTSUPP;
+}
+
+int tmem_mount_remove(const char *name)
+{
+	return -ENOENT;
+}
+
+ssize_t tmem_mount_list(char *buf)
+{
+	return 0;
+}
+
+ssize_t tmem_mount_refusal(char *buf)
+{
+	return sysfs_emit(buf, TMEM_FILE_ABSENT "\n");
+}
+
+int tmem_file_set_claim_guard(const char *text)
+{
+	bool on;
+
+	return tmem_parse_bool(text, &on) ?: -EOPNOTSUPP;
+}
+
+int tmem_file_init(void)
+{
+	pr_info(TMEM_FILE_ABSENT "; swap pages are\n");
+	return 0;
+}
+
+void tmem_file_exit(void)
+{
+}
+
+struct tmem_hook *tmem_file_hook(unsigned int i)
+{
+	return NULL;
+}

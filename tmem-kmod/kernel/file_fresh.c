@@ -1,0 +1,809 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is fresh: which pages of files the engine may keep and give, whatever else
+ * goes on with the file at the same time.
+ *
+ * Each inode of which pages were put has a record, found by the address of its
+ * mapping, with an object number of its own that is never used again; when all of its
+ * pages are flushed it gets another one. The rule is:
+ *
+ *   The engine holds a page of a live object, and no span has it, only if since
+ *   its put began no page was removed from the page cache at that index, and
+ *   nothing was told that may have changed what is on disk there.
+ *
+ * Where the rule cannot be kept up for want of memory, nothing more is taken from
+ * that file system.
+ *
+ * Locks: a bucket's spinlock, interrupts off; below the lock of a page, below
+ * i_pages. Nothing is taken under it, and the engine is never called under it.
+ * So that a flush and a put agree all the same:
+ *   - a flush withdraws the spans of puts first, then calls the engine;
+ *   - a put calls the engine, then looks whether its span was withdrawn, and if so
+ *     flushes its pages before the span goes;
+ *   - nobody gets a page while there is a span of it.
+ */
+#define pr_fmt(fmt) "tmem: " fmt
+
+#include <linux/atomic.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rwsem.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+
+#include "compat.h"
+#include "control.h"
+#include "file.h"
+#include "tmem.h"
+
+#define TMEM_FILE_BUCKET_BITS	10
+/* Above so many pages a whole object is flushed instead of each page. */
+#define TMEM_FILE_FLUSH_PAGES	512
+/* A change of an inode shows in its ctime only from one tick to the next. */
+#define TMEM_FILE_CTIME_NS	(20 * NSEC_PER_MSEC)
+#define TMEM_FILE_CLAIM_BITS	11
+
+/* An inode of which pages were put. */
+struct tmem_file {
+	struct hlist_node node;		/* in its bucket */
+	const struct address_space *mapping;
+	const struct tmem_mount *mount;	/* compared, not followed */
+	u64 object;
+	u32 pool;
+	u32 swept;			/* by that sweep */
+	pgoff_t end;			/* no page at or beyond is held */
+	u64 ctime;			/* when the pages were put */
+	bool tainted;			/* nothing of it is taken any more */
+	bool direct;			/* a direct write began: see tmem_file_busy() */
+};
+
+struct tmem_bucket {
+	spinlock_t lock;
+	struct hlist_head files;
+	struct hlist_head spans;
+};
+
+static struct tmem_bucket tmem_buckets[1 << TMEM_FILE_BUCKET_BITS];
+static atomic64_t tmem_file_objects;
+static atomic_t tmem_file_sweeps;
+
+/*
+ * A page that was read again after its eviction, as the kernel's own shadow entry
+ * says. One slot for each hash: what is overwritten is a miss.
+ */
+struct tmem_claim {
+	spinlock_t lock;	/* taken last, interrupts off */
+	const struct folio *folio;
+	u64 object;
+	pgoff_t index;
+};
+
+static struct tmem_claim tmem_claims[1 << TMEM_FILE_CLAIM_BITS];
+
+static struct tmem_bucket *tmem_bucket_of(const struct address_space *mapping)
+{
+	return &tmem_buckets[hash_ptr(mapping, TMEM_FILE_BUCKET_BITS)];
+}
+
+/* Caller must hold the bucket's lock. */
+static struct tmem_file *tmem_file_find(struct tmem_bucket *bucket,
+					const struct address_space *mapping)
+{
+	struct tmem_file *file;
+
+	hlist_for_each_entry(file, &bucket->files, node)
+		if (file->mapping == mapping)
+			return file;
+	return NULL;
+}
+
+/* -- spans ------------------------------------------------------------------ */
+
+static bool tmem_span_meets(const struct tmem_span *span,
+			    const struct address_space *mapping, pgoff_t first,
+			    pgoff_t last)
+{
+	return span->mapping == mapping && span->first <= last &&
+	       first <= span->last;
+}
+
+/*
+ * Whether pages of that range are on their way, or the inode is being changed.
+ * Caller must hold the bucket's lock.
+ */
+static bool tmem_spans_block(struct tmem_bucket *bucket,
+			     const struct address_space *mapping, pgoff_t first,
+			     pgoff_t last)
+{
+	struct tmem_span *span;
+
+	hlist_for_each_entry(span, &bucket->spans, node) {
+		if (span->mapping == mapping && !span->folio &&
+		    !tmem_breaks(TMEM_BREAK_CHANGE))
+			return true;
+		if (span->folio && tmem_span_meets(span, mapping, first, last))
+			return true;
+	}
+	return false;
+}
+
+/* Caller must hold the bucket's lock. */
+static void tmem_spans_withdraw(struct tmem_bucket *bucket,
+				const struct address_space *mapping,
+				pgoff_t first, pgoff_t last)
+{
+	struct tmem_span *span;
+
+	if (tmem_breaks(TMEM_BREAK_WITHDRAW))
+		return;
+	hlist_for_each_entry(span, &bucket->spans, node)
+		if (span->folio && tmem_span_meets(span, mapping, first, last))
+			WRITE_ONCE(span->withdrawn, true);
+}
+
+static void tmem_span_unlink(struct tmem_span *span)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(span->mapping);
+	unsigned long flags;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	hlist_del(&span->node);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+}
+
+/* -- flushes ---------------------------------------------------------------- */
+
+/* What a flush has to ask of the engine, noted under a bucket's lock. */
+struct tmem_file_flush {
+	u32 pool;
+	u64 object;
+	pgoff_t first, last;	/* nothing if last is the smaller one */
+	bool all;
+};
+
+/*
+ * Withdraws what is on its way in the range, and notes what the engine has to drop
+ * once the lock is released. Caller must hold the bucket's lock.
+ */
+static struct tmem_file_flush
+tmem_file_withdraw(struct tmem_bucket *bucket, struct tmem_file *file,
+		   pgoff_t first, pgoff_t last)
+{
+	struct tmem_file_flush flush = { .first = 1 };
+	pgoff_t end = file->end;
+
+	if (first >= end)
+		return flush;
+	tmem_spans_withdraw(bucket, file->mapping, first, last);
+	flush.pool = file->pool;
+	flush.object = file->object;
+	flush.first = first;
+	flush.last = min(last, end - 1);
+	flush.all = flush.last - first >= TMEM_FILE_FLUSH_PAGES ||
+		    (!first && flush.last == end - 1);
+	if (flush.all) {
+		tmem_spans_withdraw(bucket, file->mapping, 0, ULONG_MAX);
+		/* So that nobody meets what the engine has not dropped yet. */
+		file->object = atomic64_inc_return(&tmem_file_objects);
+		file->end = 0;
+	}
+	return flush;
+}
+
+static void tmem_file_flush_engine(const struct tmem_file_flush *flush)
+{
+	pgoff_t index;
+
+	if (flush->last < flush->first)
+		return;
+	if (flush->all) {
+		tmem_flush_object(flush->pool, flush->object);
+		return;
+	}
+	for (index = flush->first; index <= flush->last; index++)
+		tmem_flush(flush->pool, flush->object, index);
+}
+
+/**
+ * tmem_file_flush - withdraw a range of a file's pages
+ * @mapping: of the file
+ * @first: first page
+ * @last: last page
+ *
+ * Context: any but NMI and interrupts; takes time with the number of pages, which
+ * callers in atomic context keep small.
+ */
+void tmem_file_flush(struct address_space *mapping, pgoff_t first, pgoff_t last)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file_flush flush = { .first = 1 };
+	struct tmem_file *file;
+	unsigned long flags;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	if (file)
+		flush = tmem_file_withdraw(bucket, file, first, last);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	tmem_file_flush_engine(&flush);
+}
+
+/**
+ * tmem_file_removed - a folio leaves the page cache
+ * @folio: the folio, still with its mapping and index
+ *
+ * If it does so to be put, its pages are on their way and an older copy is replaced
+ * or dropped by that. If a change of that range goes on, they were flushed.
+ *
+ * Context: atomic. Caller must hold the lock of i_pages.
+ */
+void tmem_file_removed(struct folio *folio)
+{
+	struct address_space *mapping = folio->mapping;
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file_flush flush = { .first = 1 };
+	pgoff_t first = folio->index, last = first + folio_nr_pages(folio) - 1;
+	struct tmem_file *file;
+	struct tmem_span *span;
+	unsigned long flags;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	if (!file || first >= file->end)
+		goto out;
+	hlist_for_each_entry(span, &bucket->spans, node) {
+		if (span->mapping != mapping)
+			continue;
+		if (span->folio ? span->folio == folio :
+		    span->first <= first && last <= span->last)
+			goto out;
+	}
+	flush = tmem_file_withdraw(bucket, file, first, last);
+out:
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	tmem_file_flush_engine(&flush);
+}
+
+/**
+ * tmem_file_change_begin - contents of a file are about to be changed or dropped
+ * @mapping: of the file
+ * @first: first page
+ * @last: last page
+ * @span: until tmem_file_change_end()
+ *
+ * Until then no page of the file is put, and none is got.
+ *
+ * Context: process.
+ */
+void tmem_file_change_begin(struct address_space *mapping, pgoff_t first,
+			    pgoff_t last, struct tmem_span *span)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file_flush flush = { .first = 1 };
+	struct tmem_file *file;
+	unsigned long flags;
+
+	*span = (struct tmem_span) {
+		.mapping = mapping, .first = first, .last = last,
+	};
+	spin_lock_irqsave(&bucket->lock, flags);
+	hlist_add_head(&span->node, &bucket->spans);
+	file = tmem_file_find(bucket, mapping);
+	if (file)
+		flush = tmem_file_withdraw(bucket, file, first, last);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	tmem_file_flush_engine(&flush);
+}
+
+/* Ends what tmem_file_change_begin() began. Context: process. */
+void tmem_file_change_end(struct tmem_span *span)
+{
+	tmem_span_unlink(span);
+}
+
+/* -- records ---------------------------------------------------------------- */
+
+/*
+ * The record of a mapping, made if there is none; the bucket's lock is held on
+ * return, also without a record: no memory, or the mount has ended. Does not sleep.
+ */
+static struct tmem_file *tmem_file_lock(struct tmem_bucket *bucket,
+					const struct address_space *mapping,
+					const struct tmem_mount *mount,
+					unsigned long *flags)
+{
+	struct tmem_file *file, *new;
+
+	spin_lock_irqsave(&bucket->lock, *flags);
+	file = tmem_file_find(bucket, mapping);
+	if (file)
+		return file;
+	spin_unlock_irqrestore(&bucket->lock, *flags);
+
+	new = tmem_breaks(TMEM_BREAK_RECORDS) ? NULL :
+	      kzalloc(sizeof(*new), GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC);
+
+	spin_lock_irqsave(&bucket->lock, *flags);
+	file = tmem_file_find(bucket, mapping);
+	if (!file && new && !mount->ended) {
+		new->mapping = mapping;
+		new->mount = mount;
+		new->pool = mount->pool;
+		new->object = atomic64_inc_return(&tmem_file_objects);
+		hlist_add_head(&new->node, &bucket->files);
+		return new;
+	}
+	kfree(new);
+	return file;
+}
+
+/*
+ * Makes sure that there is a record with this mark, and that nothing of the file is
+ * held or on its way. If that cannot be had, its file system is given up.
+ */
+static void tmem_file_mark(struct address_space *mapping, bool tainted)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file_flush flush = { .first = 1 };
+	struct tmem_mount *mount;
+	struct tmem_file *file;
+	unsigned long flags;
+
+	rcu_read_lock();
+	mount = tmem_mount_find(mapping->host->i_sb);
+	if (!mount)
+		goto out;
+	file = tmem_file_lock(bucket, mapping, mount, &flags);
+	if (file) {
+		if (tainted)
+			file->tainted = true;
+		else
+			file->direct = true;
+		flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
+	} else if (!mount->ended) {
+		tmem_mount_give_up(mount);
+	}
+	spin_unlock_irqrestore(&bucket->lock, flags);
+out:
+	rcu_read_unlock();
+	tmem_file_flush_engine(&flush);
+}
+
+/**
+ * tmem_file_direct_write - a write begins that goes past the page cache
+ * @mapping: of the file
+ *
+ * Context: process. Caller must hold the inode's i_rwsem until the write has ended
+ * or is counted in i_dio_count.
+ */
+void tmem_file_direct_write(struct address_space *mapping)
+{
+	tmem_file_mark(mapping, false);
+}
+
+/**
+ * tmem_file_taint - pages of a file may be stale in the page cache itself
+ * @mapping: of the file
+ *
+ * Nothing of it is taken any more until the inode is read anew.
+ *
+ * Context: process.
+ */
+void tmem_file_taint(struct address_space *mapping)
+{
+	tmem_file_mark(mapping, true);
+}
+
+/**
+ * tmem_file_forget - an inode goes, and its pages with it
+ * @mapping: of the inode; may be another's soon
+ *
+ * Context: process, may sleep.
+ */
+void tmem_file_forget(struct address_space *mapping)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file_flush flush = { .first = 1 };
+	struct tmem_file *file;
+	unsigned long flags;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	if (file) {
+		flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
+		hlist_del(&file->node);
+	}
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	tmem_file_flush_engine(&flush);
+	kfree(file);
+}
+
+/**
+ * tmem_file_sweep - withdraw all pages of a file system
+ * @mount: the file system
+ * @forget: the records go as well; no new ones are made, since it has ended
+ *
+ * Context: process, may sleep.
+ */
+void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
+{
+	u32 sweep = atomic_inc_return(&tmem_file_sweeps);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tmem_buckets); i++) {
+		struct tmem_bucket *bucket = &tmem_buckets[i];
+
+		for (;;) {
+			struct tmem_file_flush flush;
+			struct tmem_file *file;
+			unsigned long flags;
+
+			spin_lock_irqsave(&bucket->lock, flags);
+			hlist_for_each_entry(file, &bucket->files, node)
+				if (file->mount == mount &&
+				    (s32)(file->swept - sweep) < 0)
+					break;
+			if (!file) {
+				spin_unlock_irqrestore(&bucket->lock, flags);
+				break;
+			}
+			file->swept = sweep;
+			flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
+			if (forget)
+				hlist_del(&file->node);
+			spin_unlock_irqrestore(&bucket->lock, flags);
+			tmem_file_flush_engine(&flush);
+			if (forget)
+				kfree(file);
+			cond_resched();
+		}
+	}
+}
+
+/* -- guards ----------------------------------------------------------------- */
+
+/*
+ * Whether a direct write may still be going on. One that began holds i_rwsem until
+ * it is counted in i_dio_count, and is counted until it has invalidated the page
+ * cache; so when both are seen free, in this order, it has ended.
+ *
+ * Caller must hold the bucket's lock.
+ */
+static bool tmem_file_busy(struct tmem_file *file, struct inode *inode)
+{
+	if (!file->direct)
+		return false;
+	if (rwsem_is_locked(&inode->i_rwsem))
+		return true;
+	smp_rmb();
+	if (atomic_read(&inode->i_dio_count))
+		return true;
+	file->direct = false;
+	return false;
+}
+
+/* Whether pages of this inode may be kept at all. */
+static bool tmem_file_eligible(const struct inode *inode)
+{
+	return S_ISREG(inode->i_mode) && !IS_ENCRYPTED(inode) &&
+	       !IS_VERITY(inode) && !IS_DAX(inode) && !IS_SWAPFILE(inode);
+}
+
+static bool tmem_file_guards_ctime(const struct tmem_mount *mount)
+{
+	enum tmem_guard guard = READ_ONCE(tmem_file_ctime_guard);
+
+	return guard == TMEM_GUARD_AUTO ? mount->type->ctime_guard :
+	       guard == TMEM_GUARD_ON;
+}
+
+static u64 tmem_file_ctime_of(const struct inode *inode)
+{
+	struct timespec64 ctime = inode_get_ctime(inode);
+
+	return timespec64_to_ns(&ctime);
+}
+
+/* Whether a change of the inode would not show in its ctime yet. */
+static bool tmem_file_is_young(u64 ctime)
+{
+	struct timespec64 now;
+
+	ktime_get_coarse_real_ts64(&now);
+	return (u64)timespec64_to_ns(&now) - ctime < TMEM_FILE_CTIME_NS ||
+	       (u64)timespec64_to_ns(&now) < ctime;
+}
+
+/* -- claims ----------------------------------------------------------------- */
+
+static struct tmem_claim *tmem_claim_of(u64 object, pgoff_t index)
+{
+	return &tmem_claims[hash_64(object ^ (u64)index << 20,
+				    TMEM_FILE_CLAIM_BITS)];
+}
+
+/* Caller must hold the bucket's lock. */
+static void tmem_claim_set(u64 object, pgoff_t index, const struct folio *folio)
+{
+	struct tmem_claim *claim = tmem_claim_of(object, index);
+
+	spin_lock(&claim->lock);
+	claim->folio = folio;
+	claim->object = object;
+	claim->index = index;
+	spin_unlock(&claim->lock);
+}
+
+/* Whether the folio has claimed that page, once. Caller must hold the bucket's lock. */
+static bool tmem_claim_take(u64 object, pgoff_t index, const struct folio *folio)
+{
+	struct tmem_claim *claim = tmem_claim_of(object, index);
+	bool claimed;
+
+	spin_lock(&claim->lock);
+	claimed = claim->folio == folio && claim->object == object &&
+		  claim->index == index;
+	if (claimed)
+		claim->folio = NULL;
+	spin_unlock(&claim->lock);
+	return claimed;
+}
+
+/**
+ * tmem_file_claim - a folio was added to the page cache in place of a shadow entry
+ * @folio: the folio, locked; so its pages were evicted, and nothing has touched the
+ *	range since
+ *
+ * Context: process.
+ */
+void tmem_file_claim(struct folio *folio)
+{
+	struct address_space *mapping = folio->mapping;
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file *file;
+	unsigned long flags, i;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	for (i = 0; file && i < folio_nr_pages(folio); i++)
+		tmem_claim_set(file->object, folio->index + i, folio);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+}
+
+/* -- put -------------------------------------------------------------------- */
+
+static bool tmem_folio_is_clean(struct folio *folio)
+{
+	return folio_test_uptodate(folio) && !folio_test_dirty(folio) &&
+	       !folio_test_writeback(folio) && !folio_test_private(folio) &&
+	       !folio_test_swapbacked(folio) && !folio_test_hugetlb(folio);
+}
+
+/* Caller must hold the bucket's lock. */
+static bool tmem_file_accepts(struct tmem_bucket *bucket, struct tmem_file *file,
+			      const struct tmem_mount *mount,
+			      struct inode *inode, const struct tmem_span *span)
+{
+	u64 ctime;
+
+	if (!file || file->tainted || tmem_file_busy(file, inode))
+		return false;
+	if (tmem_spans_block(bucket, span->mapping, span->first, span->last)) {
+		/* Two puts of one page: none of them counts. */
+		tmem_spans_withdraw(bucket, span->mapping, span->first,
+				    span->last);
+		return false;
+	}
+	if (!tmem_file_guards_ctime(mount))
+		return true;
+	ctime = tmem_file_ctime_of(inode);
+	if (tmem_file_is_young(ctime))
+		return false;
+	/* Older pages are of another time: their get will drop them. */
+	if (file->end && file->ctime != ctime)
+		return false;
+	file->ctime = ctime;
+	return true;
+}
+
+/**
+ * tmem_file_put_begin - reclaim is about to remove a folio
+ * @mapping: of the folio
+ * @folio: the folio, locked and in the page cache
+ * @span: until tmem_file_put_end(), if this returns true
+ *
+ * From here on its pages are on their way: whatever makes them stale withdraws them.
+ *
+ * Context: process, in reclaim; does not sleep.
+ * Return: false if its pages are not to be put.
+ */
+bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
+			 struct tmem_span *span)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct inode *inode = mapping->host;
+	struct tmem_mount *mount;
+	struct tmem_file *file;
+	unsigned long flags;
+	bool accepted = false;
+
+	if (!tmem_folio_is_clean(folio) || !tmem_file_eligible(inode) ||
+	    !inode->i_nlink || mapping_exiting(mapping) ||
+	    READ_ONCE(mapping->wb_err))
+		return false;
+	*span = (struct tmem_span) {
+		.mapping = mapping,
+		.folio = folio,
+		.first = folio->index,
+		.last = folio->index + folio_nr_pages(folio) - 1,
+	};
+	rcu_read_lock();
+	mount = tmem_mount_find(inode->i_sb);
+	if (!mount || !READ_ONCE(mount->accepts) ||
+	    (folio_test_large(folio) && mount->type->single_pages))
+		goto out;
+	file = tmem_file_lock(bucket, mapping, mount, &flags);
+	accepted = tmem_file_accepts(bucket, file, mount, inode, span);
+	if (accepted) {
+		span->pool = file->pool;
+		span->object = file->object;
+		file->end = max(file->end, span->last + 1);
+		hlist_add_head(&span->node, &bucket->spans);
+	}
+	spin_unlock_irqrestore(&bucket->lock, flags);
+out:
+	rcu_read_unlock();
+	return accepted;
+}
+
+/* Whether all pages of a removed folio were taken. May sleep. */
+static bool tmem_file_put_pages(struct tmem_span *span, struct folio *folio)
+{
+	u64 cgroup = tmem_page_cgroup(&folio->page);
+	unsigned long i, nr = folio_nr_pages(folio);
+
+	/* Nobody else has a reference: what it is now it stays. */
+	if (!tmem_folio_is_clean(folio))
+		return false;
+	for (i = 0; i < nr; i++)
+		if (READ_ONCE(span->withdrawn) ||
+		    !tmem_put(span->pool, span->object, span->first + i,
+			      folio_page(folio, i), cgroup))
+			return false;
+	return true;
+}
+
+/**
+ * tmem_file_put_end - reclaim has removed a folio, or has not
+ * @span: of tmem_file_put_begin()
+ * @folio: the folio; if removed, locked and without references. Its mapping may be gone
+ * @removed: whether it was
+ *
+ * Context: process, in reclaim; may sleep.
+ */
+void tmem_file_put_end(struct tmem_span *span, struct folio *folio, bool removed)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(span->mapping);
+	unsigned long flags;
+	pgoff_t index;
+	bool keep = !removed || tmem_file_put_pages(span, folio);
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	if (keep && (!removed || !span->withdrawn)) {
+		hlist_del(&span->node);
+		spin_unlock_irqrestore(&bucket->lock, flags);
+		return;
+	}
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	for (index = span->first; index <= span->last; index++)
+		tmem_flush(span->pool, span->object, index);
+	tmem_span_unlink(span);
+}
+
+/* -- get -------------------------------------------------------------------- */
+
+/**
+ * tmem_file_may_have - whether it is worth asking for pages of a file
+ * @mapping: of the file
+ * @first: the first page that is wanted
+ *
+ * Context: process.
+ */
+bool tmem_file_may_have(const struct address_space *mapping, pgoff_t first)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file *file;
+	unsigned long flags;
+	bool may;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	may = file && first < file->end;
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	return may;
+}
+
+static bool tmem_file_get_pages(u32 pool, u64 object, struct folio *folio)
+{
+	unsigned long i, nr = folio_nr_pages(folio);
+	pgoff_t first = folio->index;
+
+	if (nr > 1 || READ_ONCE(tmem_file_shadow))
+		for (i = 0; i < nr; i++)
+			if (!tmem_core_contains(tmem_engine, pool, object,
+						first + i))
+				return false;
+	for (i = 0; i < nr; i++)
+		if (tmem_get(pool, object, first + i, folio_page(folio, i)) !=
+		    TMEM_HIT)
+			return false;
+	/* Counted as a hit; but the file system reads it all the same. */
+	return !READ_ONCE(tmem_file_shadow);
+}
+
+/**
+ * tmem_file_get - fill a folio that is about to be read
+ * @folio: the folio: locked, in the page cache, not up to date
+ *
+ * Large folios are filled as a whole or not at all; what is in one that was not
+ * filled is undefined.
+ *
+ * Context: process, may sleep. Return: true if its contents are there; it is not
+ * marked up to date.
+ */
+bool tmem_file_get(struct folio *folio)
+{
+	struct address_space *mapping = folio->mapping;
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	pgoff_t first = folio->index, last = first + folio_nr_pages(folio) - 1;
+	struct tmem_file_flush flush = { .first = 1 };
+	struct inode *inode = mapping->host;
+	struct tmem_mount *mount;
+	struct tmem_file *file;
+	unsigned long flags, i;
+	bool may = false;
+	u64 object = 0;
+	u32 pool = 0;
+
+	if (folio_test_uptodate(folio) || folio_test_dirty(folio) ||
+	    folio_test_writeback(folio) || folio_test_private(folio))
+		return false;
+	rcu_read_lock();
+	mount = tmem_mount_find(inode->i_sb);
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	if (!mount || !file || file->tainted || first >= file->end ||
+	    tmem_file_busy(file, inode) ||
+	    tmem_spans_block(bucket, mapping, first, last))
+		goto out;
+	if (!tmem_file_eligible(inode) ||
+	    (tmem_file_guards_ctime(mount) &&
+	     file->ctime != tmem_file_ctime_of(inode))) {
+		flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
+		goto out;
+	}
+	may = true;
+	if (READ_ONCE(tmem_file_claim_guard))
+		for (i = 0; may && i < folio_nr_pages(folio); i++)
+			may = tmem_claim_take(file->object, first + i, folio);
+	pool = file->pool;
+	object = file->object;
+out:
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	rcu_read_unlock();
+	tmem_file_flush_engine(&flush);
+	return may && tmem_file_get_pages(pool, object, folio);
+}
+
+/* Makes the table ready. Context: any. */
+void tmem_file_fresh_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tmem_buckets); i++)
+		spin_lock_init(&tmem_buckets[i].lock);
+	for (i = 0; i < ARRAY_SIZE(tmem_claims); i++)
+		spin_lock_init(&tmem_claims[i].lock);
+}

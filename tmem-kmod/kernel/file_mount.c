@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which mounted file systems take part: each has a pool of its own, from the
+ * moment somebody adds it until it is removed or unmounted. The hooks for files are
+ * placed as long as there is one.
+ *
+ * Locks: tmem_mounts_lock (sleeps) comes before s_umount, which freezing takes;
+ * nothing that holds s_umount takes it. tmem_mounts_hash_lock is taken last.
+ */
+#define pr_fmt(fmt) "tmem: " fmt
+
+#include <linux/dcache.h>
+#include <linux/kdev_t.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/namei.h>
+#include <linux/path.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/stat.h>
+#include <linux/string.h>
+#include <linux/string_helpers.h>
+#include <linux/sysfs.h>
+
+#include "compat.h"
+#include "control.h"
+#include "file.h"
+#include "tmem.h"
+
+#define TMEM_FILE_VERSION	1	/* of the handle scheme */
+#define TMEM_MAX_MOUNTS		16
+#define TMEM_MOUNT_BITS		4
+
+static DEFINE_MUTEX(tmem_mounts_lock);
+static LIST_HEAD(tmem_mounts);
+static unsigned int tmem_nr_mounts;
+static bool tmem_mounts_closed = true;
+static char tmem_refusal[TMEM_REFUSAL_SIZE];
+
+static DEFINE_SPINLOCK(tmem_mounts_hash_lock);
+static struct hlist_head tmem_mounts_hash[1 << TMEM_MOUNT_BITS];
+u64 tmem_file_filter;
+
+/* For mounts that end in an unmount, which must not wait for tmem_mounts_lock. */
+static struct workqueue_struct *tmem_mounts_workqueue;
+
+/* -- finding ------------------------------------------------------------------ */
+
+static struct hlist_head *tmem_mount_bucket(const struct super_block *sb)
+{
+	return &tmem_mounts_hash[hash_ptr(sb, TMEM_MOUNT_BITS)];
+}
+
+/**
+ * tmem_mount_find - the mount of a super block, NULL if it does not take part
+ * @sb: the super block
+ *
+ * Context: any. Caller must hold rcu_read_lock() as long as it uses the mount.
+ */
+struct tmem_mount *tmem_mount_find(const struct super_block *sb)
+{
+	struct tmem_mount *mount;
+
+	hlist_for_each_entry_rcu(mount, tmem_mount_bucket(sb), node)
+		if (mount->sb == sb)
+			return mount;
+	return NULL;
+}
+
+/* Caller must hold tmem_mounts_hash_lock. */
+static void tmem_mounts_filter(void)
+{
+	struct tmem_mount *mount;
+	unsigned int i;
+	u64 filter = 0;
+
+	for (i = 0; i < ARRAY_SIZE(tmem_mounts_hash); i++)
+		hlist_for_each_entry(mount, &tmem_mounts_hash[i], node)
+			filter |= 1ull << hash_ptr(mount->sb, TMEM_FILE_BITS);
+	WRITE_ONCE(tmem_file_filter, filter);
+}
+
+static void tmem_mount_attach(struct tmem_mount *mount)
+{
+	spin_lock(&tmem_mounts_hash_lock);
+	hlist_add_head_rcu(&mount->node, tmem_mount_bucket(mount->sb));
+	tmem_mounts_filter();
+	spin_unlock(&tmem_mounts_hash_lock);
+}
+
+/* False if somebody else has ended it already. */
+static bool tmem_mount_detach(struct tmem_mount *mount)
+{
+	bool ours;
+
+	spin_lock(&tmem_mounts_hash_lock);
+	ours = !mount->ended;
+	if (ours) {
+		/* Read under the buckets' locks, each of which a sweep takes later. */
+		WRITE_ONCE(mount->ended, true);
+		hlist_del_rcu(&mount->node);
+		tmem_mounts_filter();
+	}
+	spin_unlock(&tmem_mounts_hash_lock);
+	return ours;
+}
+
+/**
+ * tmem_mount_give_up - take no more pages of a file system
+ * @mount: the mount
+ *
+ * What is held stays good. Adding the file system anew begins anew.
+ *
+ * Context: any. Caller must hold rcu_read_lock().
+ */
+void tmem_mount_give_up(struct tmem_mount *mount)
+{
+	if (xchg(&mount->accepts, false))
+		pr_warn("no memory to watch a file of %s: its pages are no longer taken\n",
+			mount->path);
+}
+
+/* -- ending ------------------------------------------------------------------- */
+
+/* Nobody finds the mount any more, and nothing of it is held but the pool. */
+static void tmem_mount_bury(struct tmem_mount *mount)
+{
+	tmem_sysfs_pool_remove(mount->pool);
+	tmem_core_pool_destroy(tmem_engine, mount->pool);
+	list_del(&mount->list);
+	tmem_nr_mounts--;
+	tmem_file_hooks_remove(mount->type);
+	kfree_rcu(mount, rcu);
+}
+
+static void tmem_mount_end_work(struct work_struct *work)
+{
+	mutex_lock(&tmem_mounts_lock);
+	tmem_mount_bury(container_of(work, struct tmem_mount, end));
+	mutex_unlock(&tmem_mounts_lock);
+}
+
+/**
+ * tmem_mount_end - a file system is unmounted
+ * @sb: its super block; nobody uses files of it any more
+ *
+ * Context: process, may sleep; s_umount is held.
+ */
+void tmem_mount_end(struct super_block *sb)
+{
+	struct tmem_mount *mount;
+	bool ours;
+
+	rcu_read_lock();
+	mount = tmem_mount_find(sb);
+	ours = mount && tmem_mount_detach(mount);
+	rcu_read_unlock();
+	if (!ours)
+		return;
+	/* It is ours to free now. */
+	tmem_file_sweep(mount, true);
+	queue_work(tmem_mounts_workqueue, &mount->end);
+}
+
+/**
+ * tmem_mount_empty - withdraw all pages of a file system, if it takes part
+ * @sb: its super block
+ *
+ * Context: process, may sleep. Caller must keep it from being unmounted.
+ */
+void tmem_mount_empty(struct super_block *sb)
+{
+	struct tmem_mount *mount;
+
+	rcu_read_lock();
+	mount = tmem_mount_find(sb);
+	rcu_read_unlock();
+	/* Only compared from here on: it may be removed meanwhile. */
+	if (mount)
+		tmem_file_sweep(mount, false);
+}
+
+/* -- adding and removing ------------------------------------------------------- */
+
+static int tmem_refuse(int err, const char *why, const char *path)
+{
+	strscpy(tmem_refusal, why, sizeof(tmem_refusal));
+	pr_warn("%s is refused: %s\n", path, why);
+	return err;
+}
+
+/* Caller must hold tmem_mounts_lock. */
+static int tmem_mount_create(struct super_block *sb, const char *path,
+			     const struct tmem_file_system *type)
+{
+	struct tmem_pool_spec spec = {
+		.flags = TMEM_POOL_EXCLUSIVE_GET,
+		.version = TMEM_FILE_VERSION,
+	};
+	size_t length = strlen(path) + 1;
+	struct tmem_mount *mount;
+	int err;
+
+	mount = kzalloc(sizeof(*mount) + length, GFP_KERNEL);
+	if (!mount)
+		return -ENOMEM;
+	memcpy(mount->path, path, length);
+	mount->sb = sb;
+	mount->dev = sb->s_dev;
+	mount->type = type;
+	INIT_WORK(&mount->end, tmem_mount_end_work);
+	snprintf(spec.uuid, sizeof(spec.uuid), "file %u:%u", MAJOR(sb->s_dev),
+		 MINOR(sb->s_dev));
+	err = tmem_core_pool_create(tmem_engine, &spec);
+	if (err < 0)
+		goto no_pool;
+	mount->pool = err;
+	err = tmem_file_hooks_place(type);
+	if (err) {
+		err = tmem_refuse(-EOPNOTSUPP,
+				  "the kernel's functions cannot be hooked, see its log",
+				  path);
+		goto no_hooks;
+	}
+	err = tmem_sysfs_pool_create(mount->pool);
+	if (err)
+		goto no_sysfs;
+	list_add_tail(&mount->list, &tmem_mounts);
+	tmem_nr_mounts++;
+	tmem_mount_attach(mount);
+	/*
+	 * Changes that began before they were watched have to end before the first
+	 * page is taken.
+	 */
+	err = tmem_freeze(sb);
+	if (err) {
+		err = tmem_refuse(err, "it cannot be frozen for a moment", path);
+		if (tmem_mount_detach(mount)) {
+			tmem_file_sweep(mount, true);
+			tmem_mount_bury(mount);
+		}
+		return err;
+	}
+	WRITE_ONCE(mount->accepts, true);
+	tmem_thaw(sb);
+	return 0;
+
+no_sysfs:
+	tmem_file_hooks_remove(type);
+no_hooks:
+	tmem_core_pool_destroy(tmem_engine, mount->pool);
+no_pool:
+	kfree(mount);
+	return err;
+}
+
+/* The directory of that name. 0, or -EINVAL if it is none. */
+static int tmem_mount_path(const char *name, struct path *path)
+{
+	int err = kern_path(name, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, path);
+
+	return err == -ENOMEM ? err : err ? -EINVAL : 0;
+}
+
+/**
+ * tmem_mount_add - let a mounted file system take part
+ * @name: path of a directory in it, as the calling process sees it
+ *
+ * Context: process, sleeps. Return: 0, -EINVAL (not a directory's path), -EEXIST,
+ * -EOPNOTSUPP (tmem_mount_refusal() says why), -EBUSY (it is frozen), -ENOSPC or
+ * -ENOMEM.
+ */
+int tmem_mount_add(const char *name)
+{
+	const struct tmem_file_system *type;
+	struct super_block *sb;
+	struct path path;
+	bool known;
+	int err;
+
+	err = tmem_mount_path(name, &path);
+	if (err)
+		return err;
+	sb = path.dentry->d_sb;
+	/* A mount of the same device may just have ended. */
+	flush_workqueue(tmem_mounts_workqueue);
+	mutex_lock(&tmem_mounts_lock);
+	rcu_read_lock();
+	known = tmem_mount_find(sb);
+	rcu_read_unlock();
+	type = tmem_file_system_find(sb->s_type->name);
+	if (tmem_mounts_closed)
+		err = -ENODEV;
+	else if (known)
+		err = -EEXIST;
+	else if (!type)
+		err = tmem_refuse(-EOPNOTSUPP, tmem_file_refusal(sb), name);
+	else if (tmem_nr_mounts == TMEM_MAX_MOUNTS)
+		err = -ENOSPC;
+	else
+		err = tmem_mount_create(sb, name, type);
+	mutex_unlock(&tmem_mounts_lock);
+	path_put(&path);
+	return err;
+}
+
+/**
+ * tmem_mount_remove - a file system takes part no longer; its pages are dropped
+ * @name: path of a directory in it, as the calling process sees it
+ *
+ * Context: process, sleeps. Return: 0, -EINVAL (not a directory's path) or -ENOENT.
+ */
+int tmem_mount_remove(const char *name)
+{
+	struct tmem_mount *mount;
+	struct path path;
+	int err;
+
+	err = tmem_mount_path(name, &path);
+	if (err)
+		return err;
+	mutex_lock(&tmem_mounts_lock);
+	rcu_read_lock();
+	mount = tmem_mount_find(path.dentry->d_sb);
+	rcu_read_unlock();
+	/* Freed under tmem_mounts_lock only. */
+	if (mount && tmem_mount_detach(mount)) {
+		tmem_file_sweep(mount, true);
+		tmem_mount_bury(mount);
+	} else {
+		err = -ENOENT;
+	}
+	mutex_unlock(&tmem_mounts_lock);
+	path_put(&path);
+	return err;
+}
+
+/**
+ * tmem_mount_list - one line for each file system that takes part
+ * @buf: a page
+ *
+ * Context: process, sleeps. Return: the number of bytes.
+ */
+ssize_t tmem_mount_list(char *buf)
+{
+	struct tmem_mount *mount;
+	ssize_t length = 0;
+
+	mutex_lock(&tmem_mounts_lock);
+	list_for_each_entry(mount, &tmem_mounts, list) {
+		if (READ_ONCE(mount->ended) || length >= PAGE_SIZE - 2)
+			continue;
+		length += sysfs_emit_at(buf, length, "%u:%u %s %u ",
+					MAJOR(mount->dev), MINOR(mount->dev),
+					mount->type->name, mount->pool);
+		length += string_escape_mem(mount->path, strlen(mount->path),
+					    buf + length, PAGE_SIZE - length,
+					    ESCAPE_OCTAL, " \t\n\\");
+		length = min_t(ssize_t, length, PAGE_SIZE - 2);
+		length += sysfs_emit_at(buf, length, "\n");
+	}
+	mutex_unlock(&tmem_mounts_lock);
+	return length;
+}
+
+/**
+ * tmem_mount_refusal - why a file system was refused last, an empty line if none was
+ * @buf: a page
+ *
+ * Context: process, sleeps. Return: the number of bytes.
+ */
+ssize_t tmem_mount_refusal(char *buf)
+{
+	ssize_t length;
+
+	mutex_lock(&tmem_mounts_lock);
+	length = sysfs_emit(buf, "%s\n", tmem_refusal);
+	mutex_unlock(&tmem_mounts_lock);
+	return length;
+}
+
+/**
+ * tmem_file_set_claim_guard - switch the claim guard on or off
+ * @text: `1` or `0`
+ *
+ * Context: process, sleeps. Return: 0 or a negative errno.
+ */
+int tmem_file_set_claim_guard(const char *text)
+{
+	bool on;
+	int err = tmem_parse_bool(text, &on);
+
+	if (err)
+		return err;
+	mutex_lock(&tmem_mounts_lock);
+	if (on) {
+		err = tmem_file_claims_place(true);
+		if (!err)
+			WRITE_ONCE(tmem_file_claim_guard, true);
+	} else {
+		WRITE_ONCE(tmem_file_claim_guard, false);
+		tmem_file_claims_place(false);
+	}
+	mutex_unlock(&tmem_mounts_lock);
+	return err;
+}
+
+/* -- life cycle ---------------------------------------------------------------- */
+
+/**
+ * tmem_file_init - make ready for file systems to be added
+ *
+ * Nothing is hooked by that.
+ *
+ * Context: process, sleeps. Return: 0 or -ENOMEM.
+ */
+int tmem_file_init(void)
+{
+	tmem_mounts_workqueue = alloc_ordered_workqueue("tmem_mounts", 0);
+	if (!tmem_mounts_workqueue)
+		return -ENOMEM;
+	tmem_file_fresh_init();
+	tmem_mounts_closed = false;
+	return 0;
+}
+
+/**
+ * tmem_file_exit - remove all file systems
+ *
+ * Context: process, sleeps.
+ */
+void tmem_file_exit(void)
+{
+	struct tmem_mount *mount, *next;
+
+	mutex_lock(&tmem_mounts_lock);
+	tmem_mounts_closed = true;
+	list_for_each_entry_safe(mount, next, &tmem_mounts, list) {
+		if (!tmem_mount_detach(mount))
+			continue;
+		tmem_file_sweep(mount, true);
+		tmem_mount_bury(mount);
+	}
+	mutex_unlock(&tmem_mounts_lock);
+	/* Those whose unmount was faster. */
+	destroy_workqueue(tmem_mounts_workqueue);
+}
