@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use tmem_common::op::Op;
 
 use super::pageout::{parse_bytes, parse_idle};
-use super::record;
+use super::{export, record};
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
@@ -131,6 +131,8 @@ pub(super) enum Command {
     Drain(Drain),
     /// Record what happens into a trace
     Record(record::Options),
+    /// Write a trace in the format of another tool
+    Export(export::Options),
     /// Watch and tune in a dashboard
     Top(Top),
 }

@@ -9,7 +9,7 @@ use tmem_common::sysfs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
-use super::{FAILED, USAGE, configure, measure, mount, pageout, record, serve, shell};
+use super::{FAILED, USAGE, configure, export, measure, mount, pageout, record, serve, shell};
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
 use crate::dashboard;
@@ -50,6 +50,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Save(options) => configure::save(global, &options),
         Command::Mount(mount) => mount::run(global, &mount),
         Command::Drain(options) => empty(global, &options).await,
+        Command::Export(options) => export::run(&options),
         Command::Record(options) => record::run(global, &options).await,
         Command::Top(top) => watch(global, &top).await,
     }

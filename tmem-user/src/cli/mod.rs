@@ -4,6 +4,7 @@ mod args;
 mod child;
 mod commands;
 mod configure;
+mod export;
 mod measure;
 mod mount;
 mod pageout;

@@ -1,6 +1,7 @@
 //! Recordings of what a machine did with its pages: the file format, and what
 //! writes and reads it. `docs/reference/trace-format.md` is the specification.
 
+pub mod export;
 pub mod format;
 pub mod reader;
 pub mod record;
