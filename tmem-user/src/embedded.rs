@@ -579,6 +579,7 @@ impl Machine {
                 sample_one_in: self.meters.sample_one_in,
             }),
             disk: Some(self.meters.disk),
+            refaults: None,
             pressure: None,
             cost: OwnCost::default(),
             unmeasured: vec![Unmeasured {

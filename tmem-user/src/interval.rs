@@ -45,6 +45,8 @@ pub struct Interval {
     pub own_cpu_ns: u64,
     /// Time in the eBPF programs in ns; `None` when it is not measured.
     pub programs_ns: Option<u64>,
+    /// File pages read again soon after their reclaim; `None` without a reading.
+    pub refaults: Option<u64>,
     /// Share of the time in which some task waited for memory, 0 to 1; `None`
     /// where the kernel does not measure pressure.
     pub pressure: Option<f64>,
@@ -96,6 +98,10 @@ impl Interval {
                 .cost
                 .programs_ns
                 .map(|now| now.saturating_sub(start.cost.programs_ns.unwrap_or(0))),
+            refaults: match (end.refaults, start.refaults) {
+                (Some(now), Some(then)) => Some(now.saturating_sub(then)),
+                _ => None,
+            },
             pressure: pressure_share(start, end),
         }
     }

@@ -102,6 +102,8 @@ pub enum Body<'a> {
         /// The report of the time measured.
         report: Box<StatsJson>,
     },
+    /// `tmem tune`.
+    Tune(TuneJson),
     /// `tmem pageout`.
     Pageout(PageoutJson),
     /// `tmem doctor`.
@@ -538,6 +540,19 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
             meaning: tunable.meaning,
         }
     }
+}
+
+/// One line of `tmem tune`.
+#[derive(Serialize)]
+pub struct TuneJson {
+    /// `change`, `would_change`, `step_aside` or `summary`.
+    pub what: &'static str,
+    /// The limit before.
+    pub old: String,
+    /// The limit after.
+    pub new: String,
+    /// Why.
+    pub why: String,
 }
 
 /// What `tmem pageout` did.

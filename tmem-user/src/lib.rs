@@ -24,5 +24,6 @@ pub mod swaps;
 pub mod system;
 pub mod text;
 pub mod trace;
+pub mod tune;
 pub mod units;
 pub mod workload;

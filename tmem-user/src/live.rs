@@ -118,6 +118,8 @@ impl Source for LiveSource {
         let disk = proc_file("/proc/vmstat", system::parse_disk_traffic)
             .map_err(|why| keep("disk", why))
             .ok();
+        // Where the kernel does not count them, nothing but tuning misses them.
+        let refaults = proc_file("/proc/vmstat", system::parse_refaults).ok();
         let pressure = proc_file("/proc/pressure/memory", system::parse_pressure)
             .map_err(|why| keep("pressure", why))
             .ok();
@@ -143,6 +145,7 @@ impl Source for LiveSource {
             pools: self.control.pools()?,
             observed,
             disk,
+            refaults,
             pressure,
             cost: OwnCost {
                 cpu_ns: system::process_cpu_ns().saturating_sub(self.cpu_ns_at_start),

@@ -90,6 +90,9 @@ pub struct Snapshot {
     pub observed: Option<Observed>,
     /// Traffic of the swap devices since boot. `None` where there is no reading.
     pub disk: Option<DiskTraffic>,
+    /// File pages that were read again soon after their reclaim, since boot.
+    /// `None` where there is no reading.
+    pub refaults: Option<u64>,
     /// Memory pressure (PSI). `None` where the kernel does not measure it.
     pub pressure: Option<Pressure>,
     /// What watching costs.

@@ -287,6 +287,7 @@ impl Source for StockSource {
             limit_bytes: pools.iter().filter_map(|pool| pool.limit_bytes).sum(),
             pools,
             disk: system::parse_disk_traffic(&vmstat),
+            refaults: system::parse_refaults(&vmstat),
             pressure: pressure.as_deref().and_then(system::parse_pressure),
             cost: OwnCost {
                 cpu_ns: system::process_cpu_ns().saturating_sub(self.cpu_ns_at_start),

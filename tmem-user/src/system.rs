@@ -100,6 +100,12 @@ pub fn parse_disk_traffic(vmstat: &str) -> Option<DiskTraffic> {
     })
 }
 
+/// Refaults of file pages from the text of `/proc/vmstat`; before Linux 5.9 those of
+/// all pages, which then were file pages.
+pub fn parse_refaults(vmstat: &str) -> Option<u64> {
+    field(vmstat, "workingset_refault_file ").or_else(|| field(vmstat, "workingset_refault "))
+}
+
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))
@@ -175,6 +181,12 @@ mod tests {
         assert_eq!(traffic.swap_pages_read, 12);
         assert_eq!(traffic.swap_pages_written, 34);
         assert_eq!(parse_disk_traffic("pswpin 12\n"), None);
+        assert_eq!(
+            parse_refaults("workingset_refault_anon 1\nworkingset_refault_file 2\n"),
+            Some(2)
+        );
+        assert_eq!(parse_refaults("workingset_refault 3\n"), Some(3));
+        assert_eq!(parse_refaults(text), None);
     }
 
     #[test]

@@ -84,6 +84,29 @@ pub fn parse_short_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a time above 0 such as 50us, 800ns or 1.5ms is wanted".to_owned())
 }
 
+/// The least limit that a step goes down to, in bytes.
+const LEAST_LIMIT: u64 = 1 << 20;
+
+/// The step at a limit: the power of two between an eighth and a sixteenth of it.
+fn step(limit: u64) -> u64 {
+    let eighth = (limit / 8).max(LEAST_LIMIT / 8);
+    1 << eighth.ilog2()
+}
+
+/// The next limit above `limit` in bytes, on the stairs that [`step_down`] goes down.
+pub fn step_up(limit: u64) -> u64 {
+    let step = step(limit);
+    (limit / step).saturating_add(1).saturating_mul(step)
+}
+
+/// The next limit below `limit` in bytes; not below 1 MiB.
+pub fn step_down(limit: u64) -> u64 {
+    let below = limit.saturating_sub(1);
+    let step = step(below);
+    // A limit below the least (typed, perhaps 0) is not raised by lowering it.
+    (below / step * step).max(LEAST_LIMIT.min(limit))
+}
+
 /// Bytes with three significant digits and a binary unit: `1.50 MiB`.
 pub fn show_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -227,5 +250,24 @@ mod tests {
         assert_eq!(size_value(1536 << 10), "1536K");
         assert_eq!(size_value(1000), "1000");
         assert_eq!(size_value(2 << 30), "2G");
+    }
+
+    #[test]
+    fn steps_go_up_and_down_the_same_stairs() {
+        let mut limit = 5 << 20;
+        let mut stairs = vec![limit];
+        for _ in 0..100 {
+            limit = step_up(limit);
+            stairs.push(limit);
+        }
+        for expected in stairs.iter().rev().skip(1) {
+            limit = step_down(limit);
+            assert_eq!(limit, *expected);
+        }
+        assert_eq!(step_down(LEAST_LIMIT), LEAST_LIMIT);
+        assert_eq!(step_down(0), 0);
+        assert_eq!(step_down(4096), 4096);
+        assert!(step_up(0) > 0);
+        assert_eq!(step_up(u64::MAX), u64::MAX);
     }
 }

@@ -108,6 +108,8 @@ pub(super) enum Command {
     Run(Run),
     /// Have memory of a process or a cgroup reclaimed now, and see what became of it
     Pageout(Pageout),
+    /// Move the limit by feedback from memory pressure and refaults, until ended
+    Tune(Tune),
     /// Serve metrics over HTTP for monitoring systems (OpenMetrics)
     Serve(Serve),
     /// Print completions for a shell
@@ -373,6 +375,28 @@ pub(super) struct Pageout {
     /// Wait so long, and take only mappings of which nothing was touched meanwhile
     #[arg(long, value_name = "TIME", value_parser = parse_idle, conflicts_with = "cgroup")]
     pub(super) idle_for: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Tune {
+    /// Never below this
+    #[arg(long, value_name = "SIZE", default_value = "5%")]
+    pub(super) min_limit: String,
+    /// Never above this
+    #[arg(long, value_name = "SIZE", default_value = "40%")]
+    pub(super) max_limit: String,
+    /// Share of the time in which some task waits for memory, above which the limit is not raised
+    #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = parse_share)]
+    pub(super) max_pressure: f64,
+    /// Time between two looks
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) every: Duration,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub(super) time: Option<Duration>,
+    /// Say what would be changed, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,9 @@ use tmem_common::sysfs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
-use super::{FAILED, USAGE, configure, export, measure, mount, pageout, record, serve, shell};
+use super::{
+    FAILED, USAGE, configure, export, measure, mount, pageout, record, serve, shell, tune,
+};
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
 use crate::dashboard;
@@ -41,6 +43,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Run(run) => measure::run(global, &run).await,
         Command::Serve(options) => serve::serve(global, &options).await,
         Command::Pageout(options) => pageout::run(global, &options),
+        Command::Tune(options) => tune::run(global, &options).await,
         Command::Completions(options) => shell::completions(&options),
         Command::Man(options) => shell::man(&options),
         Command::Doctor(doctor) => examine(global, &doctor),

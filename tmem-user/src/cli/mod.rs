@@ -12,6 +12,7 @@ mod record;
 mod serve;
 mod shell;
 mod table;
+mod tune;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;

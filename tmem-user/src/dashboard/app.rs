@@ -18,16 +18,13 @@ use super::keys::{Action, Keymap, When};
 use super::lists::List;
 use super::theme::Theme;
 use crate::source::{Change, Snapshot, Tunable};
-use crate::units::size_value;
+use crate::units::{size_value, step_down, step_up};
 
 /// Seconds that hit rate and percentiles can cover.
 pub(super) const WINDOWS: [f64; 4] = [10.0, 60.0, 300.0, 600.0];
 
 /// Most characters that can be typed.
 const LONGEST: usize = 64;
-
-/// The least limit that the step key sets, in bytes.
-const LEAST_LIMIT: u64 = 1 << 20;
 
 /// The views, in the order of their tabs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -465,11 +462,7 @@ impl App {
             self.note(format!("{key}: no limit to step from; {edit} types one"));
             return None;
         };
-        let next = if raise {
-            raised_limit(now)
-        } else {
-            lowered_limit(now)
-        };
+        let next = if raise { step_up(now) } else { step_down(now) };
         if next == now {
             self.note(format!("{key} is at the end of its steps"));
             return None;
@@ -562,24 +555,6 @@ fn choices(tunable: &Tunable) -> Vec<&str> {
         .unwrap_or_default()
 }
 
-/// The step at a limit: the power of two between an eighth and a sixteenth of it.
-fn step(limit: u64) -> u64 {
-    let eighth = (limit / 8).max(LEAST_LIMIT / 8);
-    1 << eighth.ilog2()
-}
-
-fn raised_limit(limit: u64) -> u64 {
-    let step = step(limit);
-    (limit / step).saturating_add(1).saturating_mul(step)
-}
-
-fn lowered_limit(limit: u64) -> u64 {
-    let below = limit.saturating_sub(1);
-    let step = step(below);
-    // A limit below the least (typed, perhaps 0) is not raised by lowering it.
-    (below / step * step).max(LEAST_LIMIT.min(limit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -636,25 +611,6 @@ mod tests {
         assert_eq!(press(&mut app, "+"), set("limit", "80M"));
         app.on_news(News::NotChanged("no".into()));
         assert_eq!(press(&mut app, "-"), set("limit", "60M"));
-    }
-
-    #[test]
-    fn steps_go_up_and_down_the_same_stairs() {
-        let mut limit = 5 << 20;
-        let mut stairs = vec![limit];
-        for _ in 0..100 {
-            limit = raised_limit(limit);
-            stairs.push(limit);
-        }
-        for expected in stairs.iter().rev().skip(1) {
-            limit = lowered_limit(limit);
-            assert_eq!(limit, *expected);
-        }
-        assert_eq!(lowered_limit(LEAST_LIMIT), LEAST_LIMIT);
-        assert_eq!(lowered_limit(0), 0);
-        assert_eq!(lowered_limit(4096), 4096);
-        assert!(raised_limit(0) > 0);
-        assert_eq!(raised_limit(u64::MAX), u64::MAX);
     }
 
     #[test]

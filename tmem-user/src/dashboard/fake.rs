@@ -134,6 +134,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
             swap_pages_written: 10 * second,
             swap_pages_read: 5 * second,
         }),
+        refaults: Some(second),
         pressure: Some(Pressure {
             some_avg10: 12.5,
             full_avg10: 3.25,

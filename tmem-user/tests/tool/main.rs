@@ -15,3 +15,4 @@ mod schema;
 mod serve;
 mod stock;
 mod support;
+mod tune;

@@ -56,6 +56,13 @@ impl FakeSysfs {
         fs::write(path, format!("{value}\n")).expect("a file");
     }
 
+    /// Writes a file so that a reader who is at it finds the old value or the new one.
+    pub(crate) fn replace(&self, name: &str, value: &str) {
+        let temporary = self.path("temporary");
+        fs::write(&temporary, format!("{value}\n")).expect("a file");
+        fs::rename(temporary, self.path(name)).expect("the same directory tree");
+    }
+
     pub(crate) fn add_pool(&self, id: u32, uuid: &str, kind: &str) {
         for (name, value) in [
             (sysfs::POOL_UUID, uuid),
