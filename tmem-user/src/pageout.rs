@@ -220,7 +220,7 @@ fn process(pid: Pid, bytes: u64, idle_for: Option<Duration>) -> Result<PagedOut,
             if left == 0 {
                 break 'mappings;
             }
-            let step = STEP.min(left.next_multiple_of(4096));
+            let step = STEP.min(left).next_multiple_of(4096);
             let end = mapping.end.min(start + step);
             match madvise_pageout(&pidfd, start, end - start) {
                 Ok(()) => {}
@@ -382,7 +382,7 @@ VmFlags: rd wr lo
     fn a_process_is_paged_out_or_the_missing_rights_are_named() -> io::Result<()> {
         let mut child = std::process::Command::new("sleep").arg("100").spawn()?;
         let pid = Pid::from_raw(child.id().cast_signed());
-        let result = pid.map(|pid| page_out(&Target::Process(pid), Some(1 << 20), None));
+        let result = pid.map(|pid| page_out(&Target::Process(pid), None, None));
         child.kill()?;
         child.wait()?;
         match result {

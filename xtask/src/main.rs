@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod corpus;
+mod package;
 mod paths;
 mod prepare;
 mod process;
@@ -16,6 +17,7 @@ mod terminal;
 mod test;
 mod vm;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,6 +64,12 @@ enum Chore {
         /// Seed of the scenarios' random numbers
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Make Debian packages: the tool, and the module for DKMS
+    Package {
+        /// Where to put them [default: target/tmem/packages]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
     },
     /// Measure the engine, its codecs, or swap in a virtual machine
     Bench(bench::Args),
@@ -191,6 +199,18 @@ fn chore(chore: &Chore) -> Result<ExitCode> {
             };
             if !test::run(&selection)? {
                 return Ok(ExitCode::FAILURE);
+            }
+        }
+        Chore::Package { output } => {
+            let nightly = prepare(&Needs {
+                programs: true,
+                ..Needs::default()
+            })?;
+            let folder = output
+                .clone()
+                .unwrap_or_else(|| paths::output().join("packages"));
+            for package in package::packages(&nightly, &folder)? {
+                println!("{}", package.display());
             }
         }
         Chore::Bench(args) => bench::run(args)?,

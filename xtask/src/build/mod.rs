@@ -52,6 +52,17 @@ pub(crate) fn for_running_kernel(nightly: &Nightly) -> Result<PathBuf> {
     module::build_for_running_kernel(&objects)
 }
 
+/// What the packages are made of: the module's sources with the engine as assembly
+/// (name in the build folder, where it is), and the programs.
+pub(crate) fn for_packages(nightly: &Nightly) -> Result<(Vec<(String, PathBuf)>, Programs)> {
+    let _lock = Lock::take()?;
+    let objects = object::build(nightly)?;
+    Ok((
+        module::sources_with_engine(&objects)?,
+        programs::build(nightly)?,
+    ))
+}
+
 /// The command-line tool, built as for the machines.
 pub(crate) fn programs(nightly: &Nightly) -> Result<Programs> {
     let _lock = Lock::take()?;

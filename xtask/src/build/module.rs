@@ -100,6 +100,13 @@ fn sources(objects: &Objects) -> Result<Vec<Source>> {
     ])
 }
 
+/// The sources of the module alone: name in the build folder, where it comes from.
+pub(super) fn sources_with_engine(objects: &Objects) -> Result<Vec<(String, PathBuf)>> {
+    let modules = sources(objects)?.into_iter();
+    let mut ours = modules.filter(|source| source.name == MODULE);
+    Ok(ours.next().map(|source| source.files).unwrap_or_default())
+}
+
 /// The plain files of a source folder.
 fn files_of(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();

@@ -3,6 +3,7 @@
 
 mod native;
 mod object;
+mod prometheus;
 
 use std::time::Instant;
 
@@ -10,10 +11,14 @@ use anyhow::Result;
 use tmem_tests::{Effort, Kernel, Machine};
 
 use crate::build::{self, Lock, Modules};
+use crate::package;
 use crate::prepare::{Needs, Nightly, prepare};
 use crate::process::say;
 use crate::report::{Report, Test, selects};
 use crate::scenarios::{self, Settings};
+
+/// Name of the test of the packages.
+const PACKAGES: &str = "tool_packages";
 
 /// What to test.
 #[derive(Clone, Debug)]
@@ -67,7 +72,8 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         Ok(())
     };
     let ended = ended.and_then(|()| {
-        if with_machines || object::any(&selection.filters) {
+        let packages = selects(&selection.filters, PACKAGES);
+        if with_machines || packages || object::any(&selection.filters) {
             on_kernels(&nightly, selection, &settings, &report)
         } else {
             Ok(())
@@ -88,6 +94,15 @@ fn on_kernels(
     report: &Report,
 ) -> Result<()> {
     let modules = modules(nightly, selection, report)?;
+    if selection.machine.is_none() && selects(&selection.filters, PACKAGES) {
+        let begin = Instant::now();
+        let result = package::check(nightly);
+        let test = Test::new(PACKAGES, "native", begin.elapsed());
+        report.add(match result {
+            Ok(()) => test,
+            Err(error) => test.failed(format!("{error:#}")),
+        });
+    }
     if selection.machine.is_none() {
         object::run(&modules, &selection.filters, report);
     }

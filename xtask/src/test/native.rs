@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::prometheus;
 use crate::paths;
 use crate::prepare::Nightly;
 use crate::process::{capture, cargo, say};
@@ -70,6 +71,9 @@ pub(super) fn run(nightly: &Nightly, filters: &[String], report: &Report) -> Res
             .arg(paths::output().join("miri"));
         miri.arg("-p").args(*words).arg("--").args(filters);
         libtest(report, &format!("{} in Miri", words[0]), &mut miri, filters)?;
+    }
+    if selects(filters, prometheus::NAME) {
+        prometheus::test(nightly, report);
     }
     Ok(())
 }
