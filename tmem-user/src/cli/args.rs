@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use tmem_common::op::Op;
 
 use super::pageout::{parse_bytes, parse_idle};
-use super::{export, record};
+use super::{export, import, mrc, record, replay};
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
@@ -135,6 +135,12 @@ pub(super) enum Command {
     Record(record::Options),
     /// Write a trace in the format of another tool
     Export(export::Options),
+    /// Make a trace of a public cache trace
+    Import(import::Options),
+    /// Replay a trace's requests through the engine under other settings
+    Replay(replay::Options),
+    /// The miss-ratio curve of a trace
+    Mrc(mrc::Options),
     /// Watch and tune in a dashboard
     Top(Top),
 }

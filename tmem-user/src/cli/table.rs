@@ -1,11 +1,27 @@
-//! Prints the tables of the commands about traces: aligned, or as one JSON object.
+//! Prints the tables of the commands about traces: aligned, as CSV, as bare
+//! words, or as one JSON object.
 
 use std::io::{self, Write as _};
 
-use super::args::Global;
+use super::args::{Global, Table};
 use super::commands::print;
 use crate::columns::{Column, Layout, Style};
 use crate::json::{Body, Document};
+
+/// Prints rows as the options ask.
+pub(super) fn print_table<R>(
+    global: &Global,
+    options: &Table,
+    name: &'static str,
+    columns: &'static [Column<R>],
+    rows: &[R],
+) -> anyhow::Result<()> {
+    if global.json {
+        return Ok(print(&json(name, columns, rows)?)?);
+    }
+    let layout = Layout::choose(columns, &options.columns, options.style())?;
+    Ok(print(&layout.table(rows, !options.no_headings))?)
+}
 
 /// Prints rows with their usual columns.
 pub(super) fn print_rows<R>(

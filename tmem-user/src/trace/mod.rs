@@ -3,9 +3,13 @@
 
 pub mod export;
 pub mod format;
+pub mod import;
+pub mod mrc;
 pub mod reader;
 pub mod record;
 pub mod recorder;
+pub mod replay;
+pub mod requests;
 pub mod writer;
 
 use std::io;

@@ -10,4 +10,5 @@ mod format;
 mod fuzz_entries;
 mod read_bytes;
 mod record;
+mod replay;
 mod sample;

@@ -1,0 +1,440 @@
+//! Replays a trace's requests through the engine itself, in this process, under
+//! other settings: what would have been kept, refused and evicted.
+//!
+//! A page's contents are not in a trace, only how small they became. So the
+//! engine gets pages that carry their compressed size, and a codec that reports
+//! it: index, store, budget and eviction are the engine's, compression costs
+//! nothing. When only one page in N is replayed, the budget is divided by N
+//! (miniature simulation, Waldspurger et al., USENIX ATC 2017).
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tmem_common::PAGE_SIZE;
+use tmem_common::codec::Codec;
+use tmem_common::event::WHOLE_OBJECT;
+use tmem_common::op::{Op, Outcome};
+use tmem_kmod::userspace::{Options, UserHost, boxed_engine};
+use tmem_kmod::{
+    Engine, Frame, Host, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Scratch,
+};
+
+use super::record::PoolReading;
+use super::requests::{Request, Requests, Size};
+use crate::workload::Random;
+
+/// What is replayed differently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The budget in bytes, for all pages (not only the sampled ones).
+    pub limit_bytes: u64,
+    /// How large pages are.
+    pub codec: Sizes,
+    /// Start of the random numbers that stand for sizes that the trace does not tell.
+    pub seed: u64,
+}
+
+/// How large pages are, compared to the trace.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sizes {
+    /// As recorded.
+    Recorded,
+    /// Pages are kept as they are.
+    None,
+    /// Data of so much the recorded size, by a codec of that name.
+    Scaled(String, f64),
+}
+
+impl Sizes {
+    /// The name for tables.
+    pub fn name(&self) -> String {
+        match self {
+            Sizes::Recorded => "recorded".to_owned(),
+            Sizes::None => Codec::None.name().to_owned(),
+            Sizes::Scaled(name, factor) => format!("{name}={factor}"),
+        }
+    }
+
+    /// Bytes of data of a page with `bytes` of them in the trace.
+    fn of(&self, bytes: u16) -> u16 {
+        const WHOLE: u16 = PAGE_SIZE as u16;
+        match self {
+            Sizes::Recorded => bytes,
+            Sizes::None => WHOLE,
+            // What no codec made smaller, none makes smaller.
+            Sizes::Scaled(..) if bytes >= WHOLE => bytes,
+            Sizes::Scaled(_, factor) => (f64::from(bytes) * factor).clamp(1.0, 4096.0) as u16,
+        }
+    }
+}
+
+/// What came of a replay, counted over the requests that were replayed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// Requests that were made of the engine.
+    pub requests: u64,
+    /// Gets.
+    pub gets: u64,
+    /// Gets that found their page.
+    pub hits: u64,
+    /// Puts that were accepted, by [`Outcome`].
+    pub outcomes: [u64; tmem_common::op::OUTCOMES],
+    /// Puts that were refused.
+    pub refused: u64,
+    /// Pages that the engine dropped.
+    pub evicted: u64,
+    /// Pages held at the end, of all pages (scaled up).
+    pub pages: u64,
+    /// Memory used at the end in bytes, for all pages (scaled up).
+    pub used_bytes: u64,
+    /// How long the replay took.
+    pub wall: Duration,
+}
+
+impl Replayed {
+    /// Share of gets that hit; `None` without gets.
+    pub fn hit_share(&self) -> Option<f64> {
+        (self.gets > 0).then(|| self.hits as f64 / self.gets as f64)
+    }
+
+    /// CPU time in ns that these operations would have taken, for all pages, by the
+    /// mean durations while it was recorded; `None` where one is not known.
+    pub fn cpu_ns(&self, requests: &Requests) -> Option<f64> {
+        let means = requests.mean_ns();
+        let mut sum = 0.0;
+        for outcome in Outcome::ALL {
+            let op = match outcome {
+                Outcome::Hit | Outcome::Miss | Outcome::Corrupt => Op::Get,
+                Outcome::Flushed => Op::Flush,
+                // Part of the put that needed the room.
+                Outcome::Evicted => continue,
+                _ => Op::Put,
+            };
+            let count = self.outcomes[outcome as usize];
+            if count > 0 {
+                sum += count as f64 * means[op as usize][outcome as usize]?;
+            }
+        }
+        Some(sum * f64::from(requests.one_in))
+    }
+}
+
+/// Why a replay failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The engine refused a pool.
+    #[error("creating a pool for the replay: {0}")]
+    Pool(#[from] PoolError),
+    /// An engine cannot be set up.
+    #[error("setting up an engine for the replay: {0}")]
+    Engine(#[from] io::Error),
+}
+
+/// The codec that the engine is told to use; any of the host's would do.
+const MODEL: Codec = Codec::Zstd;
+
+/// A process as the engine's surroundings, with a codec that reports the size
+/// that a page carries.
+struct ModelHost {
+    host: UserHost,
+    maintenance: AtomicBool,
+}
+
+// SAFETY: memory, locks and scratches are those of the wrapped host, which keeps the promises.
+unsafe impl Host for ModelHost {
+    fn page_base(&self) -> *mut u8 {
+        self.host.page_base()
+    }
+
+    fn page_alloc(&self, may_sleep: bool) -> Option<Frame> {
+        self.host.page_alloc(may_sleep)
+    }
+
+    unsafe fn page_free(&self, frame: Frame) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.host.page_free(frame) }
+    }
+
+    fn lock(&self, i: usize) -> usize {
+        self.host.lock(i)
+    }
+
+    unsafe fn unlock(&self, i: usize, flags: usize) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.host.unlock(i, flags) }
+    }
+
+    fn scratch_get(&self) -> NonNull<Scratch> {
+        self.host.scratch_get()
+    }
+
+    unsafe fn scratch_put(&self, scratch: NonNull<Scratch>) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.host.scratch_put(scratch) }
+    }
+
+    fn codec_available(&self, codec: Codec) -> bool {
+        codec == MODEL
+    }
+
+    fn compress(&self, _: Codec, page: &Page, _: &mut [u8]) -> Option<usize> {
+        Some(usize::from(u16::from_le_bytes([page[0], page[1]])))
+    }
+
+    fn decompress(&self, _: Codec, _: &[u8], _: &mut Page) -> bool {
+        true
+    }
+
+    fn evicted(&self, pool: u32, object: u64, index: u64, bytes: u32, owner: u64) {
+        self.host.evicted(pool, object, index, bytes, owner);
+    }
+
+    fn wake_maintenance(&self) {
+        self.maintenance.store(true, Relaxed);
+    }
+
+    fn pin(&self) -> bool {
+        self.host.pin()
+    }
+
+    fn unpin(&self) {
+        self.host.unpin();
+    }
+}
+
+/// An engine with the pools of a trace.
+struct Replay<'a> {
+    requests: &'a Requests,
+    setting: &'a Setting,
+    engine: Box<Engine<ModelHost>>,
+    /// The engine's number of each of the trace's pools.
+    pools: Vec<(u32, u32)>,
+    /// The page that is put: all but its first bytes is the same for all.
+    page: Box<Page>,
+    /// Where a page is read to.
+    read: Box<Page>,
+    result: Replayed,
+}
+
+/// Requests between two looks at what is to be maintained and told.
+const BATCH: usize = 256;
+
+/// Replays all requests, counting them in `done` as it goes.
+///
+/// # Errors
+/// When the engine cannot be set up.
+pub fn replay(
+    requests: &Requests,
+    setting: &Setting,
+    done: &AtomicU64,
+) -> Result<Replayed, ReplayError> {
+    let mut replay = Replay::new(requests, setting)?;
+    for put in requests.untouched() {
+        replay.put(&put);
+    }
+    for put in &requests.before {
+        replay.put(put);
+    }
+    replay.result = Replayed::nothing();
+    let evicted_before = replay.engine.host().host.evictions();
+    let started = Instant::now();
+    for batch in requests.list.chunks(BATCH) {
+        for request in batch {
+            replay.step(request);
+        }
+        if replay.engine.host().maintenance.swap(false, Relaxed) {
+            while replay.engine.maintain() {}
+        }
+        done.fetch_add(batch.len() as u64, Relaxed);
+    }
+    let wall = started.elapsed();
+    let scale = u64::from(requests.one_in);
+    let evicted = replay.engine.host().host.evictions() - evicted_before;
+    let mut result = replay.result;
+    result.outcomes[Outcome::Evicted as usize] = evicted;
+    Ok(Replayed {
+        evicted,
+        pages: replay.engine.stats().pages * scale,
+        used_bytes: replay.engine.used_bytes() * scale,
+        wall,
+        ..result
+    })
+}
+
+impl Replayed {
+    fn nothing() -> Self {
+        Self {
+            requests: 0,
+            gets: 0,
+            hits: 0,
+            outcomes: [0; tmem_common::op::OUTCOMES],
+            refused: 0,
+            evicted: 0,
+            pages: 0,
+            used_bytes: 0,
+            wall: Duration::ZERO,
+        }
+    }
+}
+
+impl<'a> Replay<'a> {
+    fn new(requests: &'a Requests, setting: &'a Setting) -> Result<Self, ReplayError> {
+        let limit_bytes = setting.limit_bytes / u64::from(requests.one_in);
+        let host = ModelHost {
+            host: UserHost::new(&Options {
+                // Address space only; the budget is what is used of it.
+                arena_bytes: limit_bytes.saturating_mul(2).max(64 << 20),
+                limit_bytes,
+                maintenance_thread: false,
+                poison: false,
+            }),
+            maintenance: AtomicBool::new(false),
+        };
+        let engine = boxed_engine(host, limit_bytes);
+        let codec = match setting.codec {
+            Sizes::None => Codec::None,
+            Sizes::Recorded | Sizes::Scaled(..) => MODEL,
+        };
+        engine.set_default_codec(codec as u32)?;
+        let keep = requests.meta.tunables.get("keep_incompressible");
+        engine.set_keep_incompressible(keep.is_none_or(|value| value == "1"));
+        let mut replay = Self {
+            requests,
+            setting,
+            engine,
+            pools: Vec::new(),
+            page: Box::new([0; PAGE_SIZE]),
+            read: Box::new([0; PAGE_SIZE]),
+            result: Replayed::nothing(),
+        };
+        // So that no page is taken for one that a word fills, unless it is to be.
+        replay.page[PAGE_SIZE - 1] = 1;
+        if requests.meta.cache {
+            replay.add_pool(0, 0)?;
+        }
+        for pool in &requests.pools {
+            let flags = if pool.is_persistent() {
+                POOL_PERSISTENT
+            } else {
+                POOL_EXCLUSIVE_GET
+            };
+            let number = replay.add_pool(pool.id, flags)?;
+            replay.settle(number, pool)?;
+        }
+        Ok(replay)
+    }
+
+    fn add_pool(&mut self, id: u32, flags: u32) -> Result<u32, PoolError> {
+        let mut uuid = [0; 16];
+        uuid[..4].copy_from_slice(&id.to_le_bytes());
+        uuid[15] = 1;
+        let number = self.engine.pool_create(&PoolSpec {
+            uuid,
+            flags,
+            version: 1,
+        })?;
+        self.pools.push((id, number));
+        Ok(number)
+    }
+
+    fn settle(&self, number: u32, pool: &PoolReading) -> Result<(), PoolError> {
+        if pool.weight > 0 {
+            self.engine.set_pool_weight(number, pool.weight)?;
+        }
+        match pool.limit_bytes {
+            Some(bytes) => self
+                .engine
+                .set_pool_limit(number, bytes / u64::from(self.requests.one_in)),
+            None => Ok(()),
+        }
+    }
+
+    /// The engine's number of a pool; one that no pool has when the trace has not
+    /// told of it.
+    fn pool(&self, id: u32) -> u32 {
+        self.pools
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map_or(u32::MAX, |(_, number)| *number)
+    }
+
+    fn step(&mut self, request: &Request) {
+        self.result.requests += 1;
+        match request.op {
+            Op::Put => self.put(request),
+            Op::Get => {
+                if !self.get(request) && self.requests.meta.cache {
+                    self.put(request);
+                }
+            }
+            Op::Flush if request.index == WHOLE_OBJECT => {
+                let flushed = self
+                    .engine
+                    .flush_object(self.pool(request.pool), request.object);
+                self.result.outcomes[Outcome::Flushed as usize] += flushed;
+            }
+            Op::Flush => {
+                let report =
+                    self.engine
+                        .flush_page(self.pool(request.pool), request.object, request.index);
+                if report.outcome == Outcome::Flushed {
+                    self.result.outcomes[Outcome::Flushed as usize] += 1;
+                }
+            }
+            Op::Evict => {}
+        }
+    }
+
+    /// Where a page is in the engine. Ids of a cache's trace are any 64 bits: they
+    /// are spread over objects and indexes as the engine takes them.
+    fn place(&self, request: &Request) -> (u64, u64) {
+        if !self.requests.meta.cache {
+            return (request.object, request.index);
+        }
+        let hash = Random::new(request.object).draw();
+        (hash >> 58, hash & ((1 << 36) - 1))
+    }
+
+    fn get(&mut self, request: &Request) -> bool {
+        let (object, index) = self.place(request);
+        let report = self
+            .engine
+            .get(self.pool(request.pool), object, index, &mut self.read);
+        self.result.gets += 1;
+        self.result.outcomes[report.outcome as usize] += 1;
+        let hit = report.outcome == Outcome::Hit;
+        self.result.hits += u64::from(hit);
+        hit
+    }
+
+    fn put(&mut self, request: &Request) {
+        let (object, index) = self.place(request);
+        let size = match request.size {
+            Size::Unknown => self.drawn(object, index),
+            size => size,
+        };
+        let bytes = match size {
+            Size::Same | Size::Unknown => None,
+            Size::Bytes(bytes) => Some(self.setting.codec.of(bytes)),
+        };
+        self.page[PAGE_SIZE - 1] = u8::from(bytes.is_some());
+        self.page[..2].copy_from_slice(&bytes.unwrap_or(0).to_le_bytes());
+        let pool = self.pool(request.pool);
+        let report = self.engine.put(pool, object, index, &self.page, 0);
+        self.result.outcomes[report.outcome as usize] += 1;
+        self.result.refused += u64::from(!report.outcome.is_stored());
+    }
+
+    /// The size of some page of the trace, always the same for one page; a whole
+    /// page when the trace has none.
+    fn drawn(&self, object: u64, index: u64) -> Size {
+        let sizes = &self.requests.sizes;
+        if sizes.is_empty() {
+            return Size::Bytes(PAGE_SIZE as u16);
+        }
+        let mut random = Random::new(self.setting.seed ^ object.rotate_left(32) ^ index);
+        sizes[random.below(sizes.len() as u64) as usize]
+    }
+}

@@ -1,0 +1,231 @@
+//! Import, replay and miss-ratio curves, by the command.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tmem_user::workload::Random;
+
+fn tmem(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .args(arguments)
+        .output()
+        .expect("the tool starts")
+}
+
+/// The rows that a command prints with `--json`.
+fn rows(arguments: &[&str]) -> Vec<Value> {
+    let mut all = vec!["--json"];
+    all.extend(arguments);
+    let output = tmem(&all);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+    let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(object["table"], arguments[0]);
+    object["rows"].as_array().expect("rows").clone()
+}
+
+fn fail(arguments: &[&str], code: i32, words: &str) {
+    let output = tmem(arguments);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {output:?}"
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(words), "{arguments:?}: {text}");
+}
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn name(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}
+
+fn number(row: &Value, column: &str) -> f64 {
+    row[column]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{column}: {row}"))
+}
+
+/// A CSV file of requests, and each object as a number.
+fn write_csv(path: &Path, requests: u64, objects: u64) -> Vec<u64> {
+    let mut random = Random::new(9);
+    let ids: Vec<u64> = (0..requests)
+        .map(|_| random.below(objects).min(random.below(objects)))
+        .collect();
+    let mut text = "when;what;how much\n".to_owned();
+    for (number, id) in ids.iter().enumerate() {
+        text.push_str(&format!(
+            "{};object {id};{}\n",
+            number as f64 / 10.0,
+            500 + id % 7
+        ));
+    }
+    fs::write(path, text).expect("a file");
+    ids
+}
+
+#[test]
+fn a_csv_trace_is_imported_and_replayed() {
+    let files = Files::new();
+    let (csv, trace) = (files.name("a.csv"), files.name("a.trace"));
+    let ids = write_csv(&files.path("a.csv"), 4000, 300);
+    let imported = rows(&[
+        "import",
+        &csv,
+        "--format",
+        "csv",
+        "--delimiter",
+        ";",
+        "--id",
+        "what",
+        "--time",
+        "when",
+        "--size",
+        "how much",
+        "-o",
+        &trace,
+    ]);
+    assert_eq!(number(&imported[0], "events"), 4000.0);
+    let distinct = ids.iter().collect::<std::collections::HashSet<_>>().len();
+
+    // Everything fits: only the first request for each object misses.
+    let all = rows(&["replay", &trace, "--limit", "64M"]);
+    assert_eq!(all.len(), 1);
+    assert_eq!(number(&all[0], "gets"), 4000.0);
+    assert_eq!(number(&all[0], "hits"), 4000.0 - distinct as f64);
+    assert_eq!(number(&all[0], "evicted"), 0.0);
+
+    let several = [
+        "replay",
+        &trace,
+        "--limit",
+        "128K,192K,64M",
+        "--codec",
+        "recorded,none",
+        "--threads",
+        "3",
+    ];
+    let table = rows(&several);
+    assert_eq!(table.len(), 6);
+    assert!(number(&table[0], "hits") <= number(&table[2], "hits"));
+    assert!(number(&table[2], "hits") <= number(&table[4], "hits"));
+    assert!(
+        number(&table[1], "hits") < number(&table[0], "hits"),
+        "{table:?}"
+    );
+    assert!(number(&table[1], "evicted") > 0.0);
+    // The same again, but for the time.
+    let mut again = rows(&several);
+    for (row, before) in again.iter_mut().zip(&table) {
+        row["wall"] = before["wall"].clone();
+    }
+    assert_eq!(again, table);
+}
+
+#[test]
+fn oracle_general_comes_back_as_it_was() {
+    let files = Files::new();
+    let (first, trace) = (files.name("a.oracle"), files.name("a.trace"));
+    let mut bytes = Vec::new();
+    let ids = [7_u64, 1 << 60, 7, 9, 7];
+    let next = [2_i64, -1, 4, -1, -1];
+    for (number, (id, next)) in ids.iter().zip(next).enumerate() {
+        bytes.extend_from_slice(&(number as u32).to_le_bytes());
+        bytes.extend_from_slice(&id.to_le_bytes());
+        bytes.extend_from_slice(&1234_u32.to_le_bytes());
+        bytes.extend_from_slice(&next.to_le_bytes());
+    }
+    fs::write(&first, &bytes).expect("a file");
+    rows(&["import", &first, "--format", "oracle-general", "-o", &trace]);
+    let output = tmem(&["export", &trace, "--format", "oracle-general"]);
+    assert_eq!(output.stdout, bytes);
+    fs::write(&first, &bytes[..50]).expect("a file");
+    fail(
+        &["import", &first, "--format", "oracle-general", "-o", &trace],
+        1,
+        "record 2 has 2 of 24 bytes",
+    );
+}
+
+#[test]
+fn what_if_at_the_recorded_setting_is_what_was() {
+    let files = Files::new();
+    let trace = files.name("a.trace");
+    let output = tmem(&[
+        "--embedded",
+        "--workload",
+        "zipf:pages=2000,rate=0,limit=25",
+        "record",
+        "-o",
+        &trace,
+        "--sample",
+        "1/1",
+        "--duration",
+        "2s",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let table = rows(&["replay", &trace, "--limit", "25%,60%"]);
+    assert_eq!(table[0]["what"], "recorded");
+    let (was, is) = (number(&table[0], "hit_rate"), number(&table[1], "hit_rate"));
+    assert!((was - is).abs() <= 0.02, "recorded {was}, replayed {is}");
+    assert!(number(&table[2], "hit_rate") > is, "{table:?}");
+    assert!(number(&table[1], "cpu") > 0.0);
+
+    let curve = rows(&["mrc", &trace, "--exact", "--points", "10"]);
+    assert_eq!(curve.len(), 10);
+    for (row, next) in curve.iter().zip(&curve[1..]) {
+        assert!(number(row, "miss_rate") >= number(next, "miss_rate"));
+        assert_eq!(number(row, "error"), 0.0);
+    }
+}
+
+#[test]
+fn bad_requests_get_one_clear_error() {
+    let files = Files::new();
+    let (csv, trace) = (files.name("a.csv"), files.name("a.trace"));
+    fs::write(files.path("a.csv"), "id,size\n1,100\n2,many\n").expect("a file");
+    let import = |more: &[&'static str], words| {
+        let mut all = vec!["import", &csv, "--format", "csv", "-o", &trace];
+        all.extend(more);
+        fail(&all, 1, words);
+    };
+    import(
+        &["--id", "id", "--size", "size"],
+        "line 3: size \"many\" is no number",
+    );
+    import(&["--id", "name"], "no column \"name\"; there are id, size");
+    import(&["--id", "5"], "no column 5");
+    fail(&["replay", &csv], 1, "not a trace");
+    fail(&["replay", &files.name("none")], 1, "No such file");
+
+    fs::write(files.path("b.csv"), "1\n2\n1\n").expect("a file");
+    rows(&[
+        "import",
+        &files.name("b.csv"),
+        "--format",
+        "csv",
+        "-o",
+        &trace,
+    ]);
+    fail(&["replay", &trace], 2, "--limit is wanted");
+    fail(&["replay", &trace, "--limit", "10%"], 2, "how much memory");
+    fail(&["replay", &trace, "--limit", "x"], 2, "256M or 20%");
+    fail(
+        &["replay", &trace, "--limit", "1M", "--codec", "zstd"],
+        2,
+        "zstd=0.8",
+    );
+    fail(&["mrc", &trace, "--pages", "0"], 2, "at least one page");
+}
