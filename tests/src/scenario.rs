@@ -428,6 +428,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("tool_drain", "stores=2000", ""),
     swap("tool_rights", "stores=500", ""),
     swap("tool_no_module", "", ""),
+    swap("trace_record", "stores=6000", "stores=200000"),
     ibt("swap_ibt", "stores=5000", "stores=100000"),
     Scenario {
         expects: Expect::Death("Missing ENDBR"),

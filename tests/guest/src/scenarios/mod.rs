@@ -11,6 +11,7 @@ mod reread;
 mod seen;
 mod sysfs;
 mod tool;
+mod trace;
 
 use std::time::Instant;
 
@@ -65,6 +66,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_drain", tool::drain),
     ("tool_rights", tool::rights),
     ("tool_no_module", tool::no_module),
+    ("trace_record", trace::record),
 ];
 
 /// Runs a scenario in a process of its own.

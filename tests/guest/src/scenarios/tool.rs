@@ -26,7 +26,7 @@ const USAGE: i32 = 2;
 const CANNOT_MEASURE: i32 = 3;
 const MISSING_RIGHTS: i32 = 4;
 
-fn tmem(arguments: &[&str]) -> Command {
+pub(super) fn tmem(arguments: &[&str]) -> Command {
     let mut command = Command::new(CLI);
     command.args(arguments).stdin(Stdio::null());
     command
@@ -39,7 +39,7 @@ fn run(mut command: Command) -> Result<Output> {
 }
 
 /// Standard output of a command that must succeed.
-fn succeed(command: Command) -> Result<String> {
+pub(super) fn succeed(command: Command) -> Result<String> {
     let shown = format!("{command:?}");
     let output = run(command)?;
     ensure!(
@@ -175,19 +175,23 @@ pub(super) fn status(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
-/// What the eBPF programs counted is what the module counted.
-pub(super) fn observe(context: &Context) -> Result<()> {
+/// Runs the tool with a command that waits, and `work` meanwhile; the module's counters
+/// before and after it, and what the tool printed.
+pub(super) fn meanwhile(
+    arguments: &[&str],
+    work: impl FnOnce() -> Result<()>,
+) -> Result<(Stats, Stats, Output)> {
     const STARTED: &str = "/tmp/started";
     const STOP: &str = "/tmp/stop";
-    let stage = Stage::new(context)?;
     let wait = format!(
         "{BUSYBOX} touch {STARTED}; while ! {BUSYBOX} test -e {STOP}; do {BUSYBOX} usleep 50000; done"
     );
-    let child = tmem(&["stats", "--json", "--", BUSYBOX, "sh", "-c", &wait])
+    let child = tmem(arguments)
+        .args(["--", BUSYBOX, "sh", "-c", &wait])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("starting tmem stats")?;
+        .with_context(|| format!("starting tmem {arguments:?}"))?;
     for _ in 0..600 {
         if Path::new(STARTED).exists() {
             break;
@@ -195,19 +199,28 @@ pub(super) fn observe(context: &Context) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     let before = Stats::read()?;
-    let exercised = stage.exercise(context, context.number("stores")?);
+    let worked = work();
     let after = Stats::read()?;
     fs::write(STOP, "")?;
-    let output = child.wait_with_output().context("waiting for tmem stats")?;
-    exercised?;
-    fs::remove_file(STARTED).context("tmem stats did not start its command")?;
+    let output = child.wait_with_output().context("waiting for tmem")?;
+    worked?;
+    fs::remove_file(STARTED).context("tmem did not start its command")?;
     fs::remove_file(STOP)?;
     ensure!(
         output.status.success(),
-        "tmem stats: {}: {}",
+        "tmem {arguments:?}: {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
+    Ok((before, after, output))
+}
+
+/// What the eBPF programs counted is what the module counted.
+pub(super) fn observe(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    let stores = context.number("stores")?;
+    let (before, after, output) =
+        meanwhile(&["stats", "--json"], || stage.exercise(context, stores))?;
     let said: Value = serde_json::from_slice(&output.stdout).context("the tool's JSON")?;
     let interval = &said["interval"];
     let cells = interval["cells"]

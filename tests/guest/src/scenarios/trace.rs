@@ -1,0 +1,112 @@
+//! Traces of the live module: nothing is lost, the file reads back, and what it
+//! counts is what the module counts.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tmem_common::op::{Op, Outcome};
+
+use super::contents::Stage;
+use super::tool::{meanwhile, succeed, tmem};
+use crate::context::Context;
+
+const TRACE: &str = "/tmp/record.trace";
+
+/// Records the swap workload at 1/100 and at 1/1.
+pub(super) fn record(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    for one_in in [100, 1] {
+        once(&stage, context, one_in).with_context(|| format!("recording 1/{one_in}"))?;
+    }
+    stage.finish(context)
+}
+
+/// What a trace says, in sum.
+#[derive(Default)]
+struct Said {
+    /// The first and the last reading.
+    readings: Vec<Value>,
+    events: u64,
+    /// Sampled puts that were stored.
+    stored: u64,
+    ended: bool,
+}
+
+fn once(stage: &Stage, context: &Context, one_in: u32) -> Result<()> {
+    let sample = format!("1/{one_in}");
+    let stores = context.number("stores")?;
+    let (before, after, _) = meanwhile(&["record", "-o", TRACE, "--sample", &sample], || {
+        stage.exercise(context, stores)
+    })?;
+    let said = read()?;
+    fs::remove_file(TRACE)?;
+    ensure!(said.ended, "the trace has no end");
+    let [first, last] = &said.readings[..] else {
+        bail!("the trace has no readings");
+    };
+    let dropped = last["events_dropped"].as_u64();
+    let mut counted = 0;
+    for outcome in [
+        Outcome::Stored,
+        Outcome::StoredSame,
+        Outcome::StoredRaw,
+        Outcome::Hit,
+    ] {
+        let of = |reading: &Value| reading["totals"]["outcomes"][outcome.name()].as_u64();
+        let recorded = of(last).zip(of(first)).map(|(last, first)| last - first);
+        let real = after.outcome(outcome) - before.outcome(outcome);
+        ensure!(
+            recorded == Some(real),
+            "{}: recorded {recorded:?}, counted {real}",
+            outcome.name()
+        );
+        if outcome.is_stored() {
+            counted += real;
+        }
+    }
+    context.data(json!({
+        "sample": sample,
+        "events": said.events,
+        "dropped": dropped,
+        "stored": counted,
+        "sampled_stores": said.stored,
+    }));
+    if one_in == 1 {
+        // What the ring buffer had no room for is counted, and nothing else is missing.
+        ensure!(
+            said.stored <= counted && said.stored + dropped.unwrap_or(0) >= counted,
+            "{} stores in events and {dropped:?} dropped, {counted} counted",
+            said.stored
+        );
+    } else {
+        ensure!(dropped == Some(0), "{dropped:?} events lost at 1/{one_in}");
+        ensure!(said.events > 0, "no events at 1/{one_in}");
+    }
+    Ok(())
+}
+
+/// Reads the trace back, by the tool.
+fn read() -> Result<Said> {
+    let text = succeed(tmem(&["export", TRACE, "--format", "jsonl"]))?;
+    let mut said = Said::default();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).context("a line of the export")?;
+        match line["kind"].as_str() {
+            Some("event") => {
+                said.events += 1;
+                let stored = Outcome::ALL
+                    .iter()
+                    .any(|outcome| outcome.is_stored() && line["outcome"] == outcome.name());
+                said.stored += u64::from(stored && line["op"] == Op::Put.name());
+            }
+            Some("reading") => {
+                said.readings.truncate(1);
+                said.readings.push(line);
+            }
+            Some("end") => said.ended = true,
+            _ => {}
+        }
+    }
+    Ok(said)
+}
