@@ -425,6 +425,8 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("tool_status", "stores=2000", ""),
     swap("tool_observe", "stores=2000", ""),
     swap("tool_set", "", ""),
+    swap("tool_config", "", ""),
+    swap("tool_check", "stores=1000", ""),
     swap("tool_drain", "stores=2000", ""),
     swap("tool_rights", "stores=500", ""),
     swap("tool_no_module", "", ""),

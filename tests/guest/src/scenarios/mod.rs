@@ -63,6 +63,8 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_status", tool::status),
     ("tool_observe", tool::observe),
     ("tool_set", tool::set),
+    ("tool_config", tool::config),
+    ("tool_check", tool::check),
     ("tool_drain", tool::drain),
     ("tool_rights", tool::rights),
     ("tool_no_module", tool::no_module),

@@ -16,7 +16,7 @@ use super::contents::Stage;
 use crate::context::Context;
 use crate::process;
 use crate::region::Region;
-use crate::tier::{self, Stats};
+use crate::tier::{self, Stats, Tier};
 
 /// Number of a user without any right.
 const NOBODY: u32 = 65534;
@@ -292,6 +292,68 @@ pub(super) fn set(context: &Context) -> Result<()> {
         "a refused command changed the codec"
     );
     stage.tier.finish()
+}
+
+/// A file becomes true as a whole, and what was saved before makes the old state again.
+pub(super) fn config(context: &Context) -> Result<()> {
+    const SAVED: &str = "/tmp/saved.conf";
+    const WANTED: &str = "/tmp/wanted.conf";
+    let tier = Tier::start(context)?;
+    let limit = || tier::attribute(names::LIMIT);
+    let before = limit()?;
+    succeed(tmem(&["save", SAVED]))?;
+    let apply = |text: &str| -> Result<Command> {
+        fs::write(WANTED, text)?;
+        Ok(tmem(&["apply", WANTED]))
+    };
+    let bad = apply("limit = \"33M\"\ncodec = \"lz5\"\n")?;
+    fail(bad, USAGE, &["wanted.conf:2:9", "lz5"])?;
+    ensure!(limit()? == before, "a bad file changed the limit");
+    let text = "limit = \"min(ram / 8, 48M)\"\ncodec = \"none\"\n[pools.swap]\nweight = 7\n";
+    succeed(apply(text)?)?;
+    ensure!(limit()? == "48M", "the limit is {}", limit()?);
+    ensure!(
+        tier::attribute("pools/0/weight")? == "7",
+        "the weight was not set"
+    );
+    let again = succeed(tmem(&["apply", WANTED]))?;
+    ensure!(again.contains("nothing to change"), "{again}");
+    succeed(tmem(&["apply", SAVED]))?;
+    ensure!(
+        limit()? == before,
+        "the limit is {}, not {before}",
+        limit()?
+    );
+    let doctor = succeed(tmem(&["doctor"]))?;
+    ensure!(doctor.contains("tmem is loaded"), "{doctor}");
+    tier.finish()
+}
+
+/// Conditions over a workload are measured, and judged as they came out.
+pub(super) fn check(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    let stores = context.number("stores")?;
+    let judged = |conditions: &[&str]| -> Result<(Option<i32>, Value)> {
+        let mut arguments = vec!["check", "--json", "--for", "3s"];
+        arguments.extend(conditions);
+        let child = tmem(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting tmem check")?;
+        // What happens before it listens counts for the module only.
+        let exercised = stage.exercise(context, stores);
+        let output = child.wait_with_output()?;
+        exercised?;
+        let said = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        Ok((output.status.code(), said))
+    };
+    let (code, said) = judged(&["--min-ratio", "0.1", "--max-swap-written", "4000000"])?;
+    ensure!(code == Some(0) && said["held"] == true, "{code:?}: {said}");
+    let (code, said) = judged(&["--min-ratio", "100000"])?;
+    ensure!(code == Some(1) && said["held"] == false, "{code:?}: {said}");
+    stage.finish(context)
 }
 
 /// `tmem drain` empties a module in use, so that it can be unloaded at once.
