@@ -374,8 +374,21 @@ pub const SCENARIOS: &[Scenario] = &[
         ..file("file_reread", FileSystem::Ext4, "", "")
     },
     Scenario {
+        kernels: &[Kernel::V6_12, Kernel::V7_2],
+        ..file("file_reread_xfs", FileSystem::Xfs, "", "")
+    },
+    // On 7.2 Btrfs reads large folios, which are not taken.
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..file("file_reread_btrfs", FileSystem::Btrfs, "", "")
+    },
+    Scenario {
         kernels: FILE_KERNELS,
         ..file("file_mounts", FileSystem::Ext4, "", "")
+    },
+    Scenario {
+        kernels: FILE_KERNELS,
+        ..file("file_verify", FileSystem::Ext4, "", "")
     },
     Scenario {
         kernels: &[Kernel::V5_10],

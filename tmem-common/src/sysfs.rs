@@ -31,6 +31,8 @@ pub const FILE_CLAIM_GUARD: &str = "file_claim_guard";
 pub const FILE_CTIME_GUARD: &str = "file_ctime_guard";
 /// Whether file pages are only looked up, and read from disk all the same: `1` or `0`.
 pub const FILE_SHADOW: &str = "file_shadow";
+/// Whether file pages that are found are compared with what the disk has: `1` or `0`.
+pub const FILE_VERIFY: &str = "file_verify";
 
 /// In a pool's directory: the name its frontend gave it, 32 hexadecimal digits
 /// without separators. Read only.

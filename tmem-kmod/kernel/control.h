@@ -47,7 +47,7 @@ enum tmem_break {
 	TMEM_BREAK_WITHDRAW,
 	/* Puts and gets go on while the contents of the file are changed. */
 	TMEM_BREAK_CHANGE,
-	/* No memory for records of inodes: nothing is kept, nothing gets lost. */
+	/* For three in four records of inodes there is no memory: nothing may get stale by that. */
 	TMEM_BREAK_RECORDS,
 };
 

@@ -71,6 +71,7 @@ struct tmem_mount *tmem_mount_find(const struct super_block *sb);
 void tmem_mount_give_up(struct tmem_mount *mount);
 void tmem_mount_end(struct super_block *sb);
 void tmem_mount_empty(struct super_block *sb);
+void tmem_mounts_end_all(void);
 int tmem_mount_add(const char *name);
 int tmem_mount_remove(const char *name);
 ssize_t tmem_mount_list(char *buf);
@@ -94,12 +95,22 @@ struct tmem_span {
 	u64 object;
 };
 
+/* What a file was when a page of it was got, to see later whether it has changed. */
+struct tmem_sight {
+	u64 object;
+	u32 changes;
+};
+
 bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 			 struct tmem_span *span);
 void tmem_file_put_end(struct tmem_span *span, struct folio *folio,
 		       bool removed);
 bool tmem_file_may_have(const struct address_space *mapping, pgoff_t first);
-bool tmem_file_get(struct folio *folio);
+bool tmem_file_get(struct folio *folio, struct tmem_sight *sight);
+bool tmem_file_unchanged(const struct address_space *mapping,
+			 const struct tmem_sight *sight);
+bool tmem_file_sum(const struct address_space *mapping,
+		   const struct tmem_sight *sight, pgoff_t index, u32 *sum);
 void tmem_file_claim(struct folio *folio);
 
 void tmem_file_change_begin(struct address_space *mapping, pgoff_t first,
@@ -122,12 +133,21 @@ int tmem_file_claims_place(bool on);
 const struct tmem_file_system *tmem_file_system_find(const char *name);
 const char *tmem_file_refusal(const struct super_block *sb);
 
+/* -- file_verify.c: compared with the disk ------------------------------------ */
+
+u32 tmem_verify_sum(struct page *page);
+void tmem_verify_counts(u64 *verified, u64 *mismatches);
+void tmem_verify_look(struct folio *folio, struct list_head *watches);
+void tmem_verify_end(struct address_space *mapping, struct list_head *watches,
+		     pgoff_t end);
+
 /* -- file_sysfs.c: settings --------------------------------------------------- */
 
 enum tmem_guard { TMEM_GUARD_OFF, TMEM_GUARD_ON, TMEM_GUARD_AUTO };
 
 extern bool tmem_file_claim_guard;
 extern bool tmem_file_shadow;
+extern bool tmem_file_verify;
 extern enum tmem_guard tmem_file_ctime_guard;
 
 #endif /* TMEM_FILE_H */

@@ -32,6 +32,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/xarray.h>
 
 #include "compat.h"
 #include "control.h"
@@ -55,8 +56,10 @@ struct tmem_file {
 	u32 swept;			/* by that sweep */
 	pgoff_t end;			/* no page at or beyond is held */
 	u64 ctime;			/* when the pages were put */
+	u32 changes;			/* times that something was withdrawn */
 	bool tainted;			/* nothing of it is taken any more */
 	bool direct;			/* a direct write began: see tmem_file_busy() */
+	struct xarray sums;		/* checksums, of pages put in verify mode */
 };
 
 struct tmem_bucket {
@@ -174,6 +177,7 @@ tmem_file_withdraw(struct tmem_bucket *bucket, struct tmem_file *file,
 	struct tmem_file_flush flush = { .first = 1 };
 	pgoff_t end = file->end;
 
+	file->changes++;
 	if (first >= end)
 		return flush;
 	tmem_spans_withdraw(bucket, file->mapping, first, last);
@@ -303,7 +307,94 @@ void tmem_file_change_end(struct tmem_span *span)
 	tmem_span_unlink(span);
 }
 
+/* -- checksums ---------------------------------------------------------------- */
+
+/*
+ * Notes the checksums of pages that were put, as far as there is memory: none is as
+ * good as no old one. Caller must hold the bucket's lock.
+ */
+static void tmem_file_note_sums(struct tmem_bucket *bucket,
+				const struct tmem_span *span,
+				struct folio *folio)
+{
+	struct tmem_file *file = tmem_file_find(bucket, span->mapping);
+	pgoff_t index;
+
+	if (!file || file->object != span->object)
+		return;
+	for (index = span->first; index <= span->last; index++) {
+		u32 sum = tmem_verify_sum(folio_page(folio,
+						     index - span->first));
+
+		if (!READ_ONCE(tmem_file_verify) ||
+		    xa_err(xa_store(&file->sums, index, xa_mk_value(sum),
+				    GFP_NOWAIT | __GFP_NOWARN |
+				    __GFP_NOMEMALLOC)))
+			xa_erase(&file->sums, index);
+	}
+}
+
+/**
+ * tmem_file_sum - the checksum of a page from when it was put
+ * @mapping: of the file
+ * @sight: of when it was got
+ * @index: the page
+ * @sum: where it goes
+ *
+ * Context: process. Return: false if none is known.
+ */
+bool tmem_file_sum(const struct address_space *mapping,
+		   const struct tmem_sight *sight, pgoff_t index, u32 *sum)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file *file;
+	unsigned long flags;
+	void *entry = NULL;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	if (file && file->object == sight->object &&
+	    file->changes == sight->changes)
+		entry = xa_load(&file->sums, index);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	if (entry)
+		*sum = xa_to_value(entry);
+	return entry;
+}
+
+/**
+ * tmem_file_unchanged - whether nothing was told of a file since a get
+ * @mapping: of the file
+ * @sight: of when it was got
+ *
+ * Context: process.
+ */
+bool tmem_file_unchanged(const struct address_space *mapping,
+			 const struct tmem_sight *sight)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct tmem_file *file;
+	unsigned long flags;
+	bool same;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	same = file && file->object == sight->object &&
+	       file->changes == sight->changes;
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	return same;
+}
+
 /* -- records ---------------------------------------------------------------- */
+
+/* Nobody finds the record any more. */
+static void tmem_file_free(struct tmem_file *file)
+{
+	if (!file)
+		return;
+	xa_destroy(&file->sums);
+	kfree(file);
+}
 
 /*
  * The record of a mapping, made if there is none; the bucket's lock is held on
@@ -322,8 +413,16 @@ static struct tmem_file *tmem_file_lock(struct tmem_bucket *bucket,
 		return file;
 	spin_unlock_irqrestore(&bucket->lock, *flags);
 
-	new = tmem_breaks(TMEM_BREAK_RECORDS) ? NULL :
-	      kzalloc(sizeof(*new), GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC);
+	new = kzalloc(sizeof(*new),
+		      GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC);
+	if (tmem_breaks(TMEM_BREAK_RECORDS)) {
+		static atomic_t turn;
+
+		if (atomic_inc_return(&turn) & 3) {
+			kfree(new);
+			new = NULL;
+		}
+	}
 
 	spin_lock_irqsave(&bucket->lock, *flags);
 	file = tmem_file_find(bucket, mapping);
@@ -332,6 +431,7 @@ static struct tmem_file *tmem_file_lock(struct tmem_bucket *bucket,
 		new->mount = mount;
 		new->pool = mount->pool;
 		new->object = atomic64_inc_return(&tmem_file_objects);
+		xa_init(&new->sums);
 		hlist_add_head(&new->node, &bucket->files);
 		return new;
 	}
@@ -417,7 +517,7 @@ void tmem_file_forget(struct address_space *mapping)
 	}
 	spin_unlock_irqrestore(&bucket->lock, flags);
 	tmem_file_flush_engine(&flush);
-	kfree(file);
+	tmem_file_free(file);
 }
 
 /**
@@ -456,7 +556,7 @@ void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
 			spin_unlock_irqrestore(&bucket->lock, flags);
 			tmem_file_flush_engine(&flush);
 			if (forget)
-				kfree(file);
+				tmem_file_free(file);
 			cond_resched();
 		}
 	}
@@ -692,6 +792,8 @@ void tmem_file_put_end(struct tmem_span *span, struct folio *folio, bool removed
 
 	spin_lock_irqsave(&bucket->lock, flags);
 	if (keep && (!removed || !span->withdrawn)) {
+		if (removed && READ_ONCE(tmem_file_verify))
+			tmem_file_note_sums(bucket, span, folio);
 		hlist_del(&span->node);
 		spin_unlock_irqrestore(&bucket->lock, flags);
 		return;
@@ -746,6 +848,7 @@ static bool tmem_file_get_pages(u32 pool, u64 object, struct folio *folio)
 /**
  * tmem_file_get - fill a folio that is about to be read
  * @folio: the folio: locked, in the page cache, not up to date
+ * @sight: if not NULL, what the file is now, for tmem_file_unchanged()
  *
  * Large folios are filled as a whole or not at all; what is in one that was not
  * filled is undefined.
@@ -753,7 +856,7 @@ static bool tmem_file_get_pages(u32 pool, u64 object, struct folio *folio)
  * Context: process, may sleep. Return: true if its contents are there; it is not
  * marked up to date.
  */
-bool tmem_file_get(struct folio *folio)
+bool tmem_file_get(struct folio *folio, struct tmem_sight *sight)
 {
 	struct address_space *mapping = folio->mapping;
 	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
@@ -790,6 +893,8 @@ bool tmem_file_get(struct folio *folio)
 			may = tmem_claim_take(file->object, first + i, folio);
 	pool = file->pool;
 	object = file->object;
+	if (sight)
+		*sight = (struct tmem_sight) { object, file->changes };
 out:
 	spin_unlock_irqrestore(&bucket->lock, flags);
 	rcu_read_unlock();

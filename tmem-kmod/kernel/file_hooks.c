@@ -221,6 +221,42 @@ static void tmem_readahead_at(struct readahead_control *rac, pgoff_t index,
 	rac->_batch_count = 0;
 }
 
+/* The file system reads it all; what we have is compared with that. */
+static struct tmem_hook_result
+tmem_readahead_verified(struct tmem_hook *hook, struct readahead_control *rac)
+{
+	struct address_space *mapping = rac->mapping;
+	pgoff_t index = readahead_index(rac);
+	pgoff_t end = index + readahead_count(rac);
+	LIST_HEAD(watches);
+
+	while (index < end) {
+		struct folio *folio = xa_load(&mapping->i_pages, index);
+
+		index += folio_nr_pages(folio);
+		tmem_verify_look(folio, &watches);
+	}
+	tmem_hook_call(*hook->resume, (unsigned long)rac, 0, 0, 0);
+	tmem_verify_end(mapping, &watches,
+			end - (rac->_nr_pages - rac->_batch_count));
+	return tmem_hook_return(hook, true, 0);
+}
+
+static struct tmem_hook_result
+tmem_read_folio_verified(struct tmem_hook *hook, struct file *file,
+			 struct folio *folio)
+{
+	struct address_space *mapping = folio->mapping;
+	LIST_HEAD(watches);
+	unsigned long result;
+
+	tmem_verify_look(folio, &watches);
+	result = tmem_hook_call(*hook->resume, (unsigned long)file,
+				(unsigned long)folio, 0, 0);
+	tmem_verify_end(mapping, &watches, ULONG_MAX);
+	return tmem_hook_return(hook, true, result);
+}
+
 /*
  * void readahead(rac): fills folios that were added to the page cache, locked, and
  * unlocks them. What we have we fill; the runs between are the file system's.
@@ -237,11 +273,13 @@ static struct tmem_hook_result tmem_readahead(struct tmem_hook *hook,
 
 	if (!tmem_file_may_have(mapping, index))
 		return tmem_hook_return(hook, false, 0);
+	if (READ_ONCE(tmem_file_verify))
+		return tmem_readahead_verified(hook, rac);
 	while (index < end) {
 		struct folio *folio = xa_load(&mapping->i_pages, index);
 		unsigned long nr = folio_nr_pages(folio), left;
 
-		if (!tmem_file_get(folio)) {
+		if (!tmem_file_get(folio, NULL)) {
 			index += nr;
 			continue;
 		}
@@ -277,9 +315,12 @@ static struct tmem_hook_result tmem_readahead(struct tmem_hook *hook,
  * Context: process, may sleep; the folio is locked.
  */
 static struct tmem_hook_result tmem_read_folio(struct tmem_hook *hook,
+					       struct file *file,
 					       struct folio *folio)
 {
-	if (!tmem_file_get(folio))
+	if (READ_ONCE(tmem_file_verify))
+		return tmem_read_folio_verified(hook, file, folio);
+	if (!tmem_file_get(folio, NULL))
 		return tmem_hook_return(hook, false, 0);
 	folio_mark_uptodate(folio);
 	folio_unlock(folio);
@@ -295,6 +336,7 @@ static struct tmem_hook_result tmem_read_folio(struct tmem_hook *hook,
 	TMEM_HOOK_FUNCTION(fs##_read_folio)				\
 	{								\
 		return tmem_read_folio(&tmem_##fs##_hooks[TMEM_ON_READ_FOLIO], \
+				       (struct file *)first,		\
 				       (struct folio *)second);		\
 	}
 

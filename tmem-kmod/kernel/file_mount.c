@@ -164,6 +164,38 @@ void tmem_mount_end(struct super_block *sb)
 	queue_work(tmem_mounts_workqueue, &mount->end);
 }
 
+/* All that are there. Caller must hold tmem_mounts_lock. */
+static void tmem_mounts_end(void)
+{
+	struct tmem_mount *mount, *next;
+
+	list_for_each_entry_safe(mount, next, &tmem_mounts, list) {
+		if (!tmem_mount_detach(mount))
+			continue;
+		tmem_file_sweep(mount, true);
+		tmem_mount_bury(mount);
+	}
+}
+
+static void tmem_mounts_end_work(struct work_struct *work)
+{
+	mutex_lock(&tmem_mounts_lock);
+	tmem_mounts_end();
+	mutex_unlock(&tmem_mounts_lock);
+}
+
+static DECLARE_WORK(tmem_mounts_end_all_work, tmem_mounts_end_work);
+
+/**
+ * tmem_mounts_end_all - have all file systems removed, soon
+ *
+ * Context: any.
+ */
+void tmem_mounts_end_all(void)
+{
+	queue_work(tmem_mounts_workqueue, &tmem_mounts_end_all_work);
+}
+
 /**
  * tmem_mount_empty - withdraw all pages of a file system, if it takes part
  * @sb: its super block
@@ -433,16 +465,9 @@ int tmem_file_init(void)
  */
 void tmem_file_exit(void)
 {
-	struct tmem_mount *mount, *next;
-
 	mutex_lock(&tmem_mounts_lock);
 	tmem_mounts_closed = true;
-	list_for_each_entry_safe(mount, next, &tmem_mounts, list) {
-		if (!tmem_mount_detach(mount))
-			continue;
-		tmem_file_sweep(mount, true);
-		tmem_mount_bury(mount);
-	}
+	tmem_mounts_end();
 	mutex_unlock(&tmem_mounts_lock);
 	/* Those whose unmount was faster. */
 	destroy_workqueue(tmem_mounts_workqueue);

@@ -16,6 +16,7 @@
 
 bool tmem_file_claim_guard;
 bool tmem_file_shadow;
+bool tmem_file_verify;
 enum tmem_guard tmem_file_ctime_guard = TMEM_GUARD_AUTO;
 
 static struct kobject *tmem_mounts_dir;
@@ -40,6 +41,21 @@ int tmem_file_set_shadow(const char *text)
 
 	if (!err)
 		WRITE_ONCE(tmem_file_shadow, on);
+	return err;
+}
+
+ssize_t tmem_file_show_verify(char *buf)
+{
+	return sysfs_emit(buf, "%d\n", READ_ONCE(tmem_file_verify));
+}
+
+int tmem_file_set_verify(const char *text)
+{
+	bool on;
+	int err = tmem_parse_bool(text, &on);
+
+	if (!err)
+		WRITE_ONCE(tmem_file_verify, on);
 	return err;
 }
 
@@ -117,17 +133,39 @@ static ssize_t last_refusal_show(struct kobject *kobj,
 	return tmem_mount_refusal(buf);
 }
 
+static ssize_t verified_show(struct kobject *kobj, struct kobj_attribute *attr,
+			     char *buf)
+{
+	u64 verified, mismatches;
+
+	tmem_verify_counts(&verified, &mismatches);
+	return sysfs_emit(buf, "%llu\n", verified);
+}
+
+static ssize_t mismatches_show(struct kobject *kobj,
+			       struct kobj_attribute *attr, char *buf)
+{
+	u64 verified, mismatches;
+
+	tmem_verify_counts(&verified, &mismatches);
+	return sysfs_emit(buf, "%llu\n", mismatches);
+}
+
 static struct kobj_attribute add_attr = __ATTR(add, 0200, NULL, add_store);
 static struct kobj_attribute remove_attr =
 	__ATTR(remove, 0200, NULL, remove_store);
 static struct kobj_attribute list_attr = __ATTR_RO(list);
 static struct kobj_attribute last_refusal_attr = __ATTR_RO(last_refusal);
+static struct kobj_attribute verified_attr = __ATTR_RO(verified);
+static struct kobj_attribute mismatches_attr = __ATTR_RO(mismatches);
 
 static struct attribute *tmem_mounts_attrs[] = {
 	&add_attr.attr,
 	&remove_attr.attr,
 	&list_attr.attr,
 	&last_refusal_attr.attr,
+	&verified_attr.attr,
+	&mismatches_attr.attr,
 	NULL
 };
 

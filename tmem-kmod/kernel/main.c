@@ -131,6 +131,8 @@ no_engine:
 static void __exit tmem_exit(void)
 {
 	tmem_swap_stop();
+	/* Nobody may add a file system any more. */
+	tmem_file_sysfs_exit();
 	tmem_file_exit();
 	tmem_sysfs_exit();
 	tmem_swap_forget();

@@ -105,6 +105,7 @@ TMEM_TUNABLE(keep_incompressible);
 TMEM_FILE_TUNABLE(claim_guard);
 TMEM_FILE_TUNABLE(ctime_guard);
 TMEM_FILE_TUNABLE(shadow);
+TMEM_FILE_TUNABLE(verify);
 
 static ssize_t abi_show(struct kobject *kobj, struct kobj_attribute *attr,
 			char *buf)
@@ -164,6 +165,7 @@ static struct attribute *tmem_root_attrs[] = {
 	&tmem_file_file_claim_guard.attr.attr,
 	&tmem_file_file_ctime_guard.attr.attr,
 	&tmem_file_file_shadow.attr.attr,
+	&tmem_file_file_verify.attr.attr,
 	NULL
 };
 

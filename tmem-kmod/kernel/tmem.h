@@ -68,6 +68,8 @@ ssize_t tmem_file_show_claim_guard(char *buf);
 int tmem_file_set_claim_guard(const char *text);
 ssize_t tmem_file_show_shadow(char *buf);
 int tmem_file_set_shadow(const char *text);
+ssize_t tmem_file_show_verify(char *buf);
+int tmem_file_set_verify(const char *text);
 ssize_t tmem_file_show_ctime_guard(char *buf);
 int tmem_file_set_ctime_guard(const char *text);
 

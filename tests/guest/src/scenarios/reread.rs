@@ -3,7 +3,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
@@ -209,6 +211,70 @@ pub(super) fn mounts(context: &Context) -> Result<()> {
     ensure!(held()? > 0, "nothing is held before unloading");
     tier::unload().context("unloading with file pages held")?;
     place.unmount()
+}
+
+/// Changes a page of the first file behind the back of the file system.
+fn spoil_disk(disk: &Path, seed: u64) -> Result<()> {
+    let device = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(disk)
+        .with_context(|| disk.display().to_string())?;
+    let mut wanted = [0; PAGE_SIZE];
+    for index in 0..FILE_PAGES {
+        page(&mut wanted, seed, 0, index);
+        let mut found = [0; PAGE_SIZE];
+        let mut places = Vec::new();
+        for place in (0..).step_by(PAGE_SIZE) {
+            match device.read_exact_at(&mut found, place) {
+                Ok(()) if found == wanted => places.push(place),
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error).context("reading the disk"),
+            }
+        }
+        if let [place] = places[..] {
+            wanted[0] ^= 1;
+            device.write_all_at(&wanted, place)?;
+            return device.sync_all().context("writing the disk");
+        }
+    }
+    bail!("no page of the first file is on the disk just once")
+}
+
+/// With every hit compared to the disk all is well, until the disk is changed by somebody
+/// else: that is noticed, and ends it.
+pub(super) fn verify(context: &Context) -> Result<()> {
+    let place = start(context)?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    let count = |file: &str| -> Result<u64> {
+        Ok(tier::attribute(&format!("{}/{file}", sysfs::MOUNTS))?.parse()?)
+    };
+    tier::set(sysfs::FILE_VERIFY, "1")?;
+    read_set(&place, &group, context.seed)?;
+    read_set(&place, &group, context.seed)?;
+    let (verified, mismatches) = (count("verified")?, count("mismatches")?);
+    ensure!(mismatches == 0, "{mismatches} of {verified} pages differ");
+    ensure!(
+        verified > FILE_PAGES as u64,
+        "only {verified} pages compared"
+    );
+    // None of the first file's pages may be in the page cache.
+    group.reclaim_all()?;
+    spoil_disk(&context.disk()?.1, context.seed)?;
+    let result = read_set(&place, &group, context.seed);
+    ensure!(result.is_err(), "what was written to the disk is not read");
+    let mismatches = count("mismatches")?;
+    context.data(json!({ "verified": verified, "mismatches": mismatches }));
+    ensure!(mismatches > 0, "the difference was not noticed");
+    for _ in 0..100 {
+        if tier::attribute(LIST)?.is_empty() {
+            place.unmount()?;
+            return finish();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("the file system takes part all the same")
 }
 
 /// A kernel whose file systems do not take part says so, and takes swap pages.
