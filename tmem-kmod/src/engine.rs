@@ -23,8 +23,10 @@ use tmem_common::stats::Stats;
 
 use crate::codec::{self, Scratch};
 use crate::host::{Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
-use crate::index::{Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, shard_of};
-use crate::memory::{Frames, LockGuard, Memory, NoPage};
+use crate::index::{
+    Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
+};
+use crate::memory::{self, Frames, LockGuard, Memory, NoPage};
 use crate::pool::{
     POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Pool, PoolError, PoolInfo, PoolSpec, State,
 };
@@ -36,6 +38,9 @@ pub(crate) const BATCH: usize = 8;
 /// Frames that freeing one page may bring to hand: a span with the two pages of
 /// its descriptor, and two pages each of the entry's and the object's slab.
 const FRAMES_PER_FREE: usize = store::SPAN_PAGES + 6;
+
+/// Bytes of a get's destination that are fetched early: more hinders the look-up.
+const PREFETCH_OF_TARGET: usize = 256;
 
 /// What an operation did; laid out for C as well.
 #[repr(C)]
@@ -229,14 +234,20 @@ impl<H: Host> Engine<H> {
         let entry = self.reserve(
             |store, entry, (hand, tight)| {
                 let place = store.alloc(&self.memory, &self.spans, len, entry, tight, hand)?;
-                Ok((entry, Body::Slot(codec, len as u32, place)))
+                let slot = Slot {
+                    codec,
+                    len: len as u32,
+                    place,
+                    site: store::site(&self.memory, &self.spans, place),
+                };
+                Ok((entry, Body::Slot(slot)))
             },
             handle,
             owner,
         )?;
-        if let Body::Slot(_, _, place) = entry.1 {
+        if let Body::Slot(slot) = entry.1 {
             // SAFETY: the slot was just allocated for this entry, which nobody else can reach yet.
-            unsafe { store::write(&self.memory, &self.spans, place, &scratch.data[..len]) };
+            unsafe { store::write(&self.memory, slot.site, &scratch.data[..len]) };
         }
         self.insert(home, state, handle, entry, Outcome::Stored)
     }
@@ -482,6 +493,8 @@ impl<H: Host> Engine<H> {
             object,
             index,
         };
+        // The destination is seldom in the caches, and can come while the entry is looked up.
+        memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
         let mut scratch = self.scratch();
         let scratch = scratch.get();
         let Some((body, removed)) = self.copy_out(home, handle, page, &mut scratch.data) else {
@@ -497,10 +510,10 @@ impl<H: Host> Engine<H> {
                 true
             }
             Body::Raw(_) => true,
-            Body::Slot(codec, len, _) => codec::decompress(
+            Body::Slot(slot) => codec::decompress(
                 &self.memory.host,
-                codec,
-                &scratch.data[..len as usize],
+                slot.codec,
+                &scratch.data[..slot.len as usize],
                 page,
             ),
         };
@@ -540,10 +553,11 @@ impl<H: Host> Engine<H> {
                 core::ptr::copy_nonoverlapping(self.memory.page(frame), page.as_mut_ptr(), PAGE);
             },
             // SAFETY: the slot belongs to this entry and is stable while its shard is locked.
-            Body::Slot(_, len, place) => unsafe {
-                store::read(&self.memory, &self.spans, place, &mut data[..len as usize]);
+            Body::Slot(slot) => unsafe {
+                store::read(&self.memory, slot.site, &mut data[..slot.len as usize]);
             },
         }
+        shard.part.read_ahead(&records, id);
         let aged = !home.is_persistent();
         let removed = if home.is_exclusive() {
             shard.part.unlink(&records, id, aged, false)
@@ -705,7 +719,8 @@ impl<H: Host> Engine<H> {
                                 store.part.raw_page(false);
                                 hand.push(frame);
                             }
-                            Body::Slot(_, _, place) => {
+                            Body::Slot(slot) => {
+                                let place = slot.place;
                                 sparse |=
                                     store.part.free(&self.memory, &self.spans, place, &mut hand);
                             }

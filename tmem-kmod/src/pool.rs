@@ -19,7 +19,7 @@ pub const POOL_PERSISTENT: u32 = 1;
 pub const POOL_EXCLUSIVE_GET: u32 = 2;
 
 /// Bytes of bookkeeping that one page costs at the least: its entry and a bucket.
-pub(crate) const PAGE_METADATA: u64 = 44;
+pub(crate) const PAGE_METADATA: u64 = 52;
 
 /// What a pool is created with.
 #[repr(C)]

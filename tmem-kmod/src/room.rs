@@ -199,7 +199,7 @@ impl<H: Host> Engine<H> {
         let records = self.records();
         let _shard = self.lock_shard(shard);
         let entry;
-        let len;
+        let old;
         let to = {
             let store = self.lock_store();
             if !store.part.occupied_by(&self.memory, &self.spans, from) {
@@ -210,13 +210,14 @@ impl<H: Host> Engine<H> {
             if entry.shard() != shard || !entry.is_linked() {
                 return true;
             }
-            let Body::Slot(_, bytes, place) = entry.body() else {
+            let Body::Slot(slot) = entry.body() else {
                 return true;
             };
-            if place != from.place {
+            if slot.place != from.place {
                 return true;
             }
-            len = bytes as usize;
+            old = slot;
+            let len = slot.len as usize;
             match store
                 .part
                 .alloc_for_move(&self.memory, &self.spans, len, from.place, from.entry)
@@ -225,10 +226,11 @@ impl<H: Host> Engine<H> {
                 None => return false,
             }
         };
+        let site = store::site(&self.memory, &self.spans, to);
         // SAFETY: the old slot is the entry's, which is in the index and whose shard is locked; the new
         // one was just allocated for it.
-        unsafe { store::copy(&self.memory, &self.spans, from.place, to, len) };
-        entry.set_place(to);
+        unsafe { store::copy(&self.memory, old.site, site, old.len as usize) };
+        entry.set_place(to, site);
         let home = &self.pools[records.object(entry.object()).pool() as usize];
         home.moved(
             store::slot_size(&self.memory, &self.spans, from.place),

@@ -45,8 +45,10 @@ pub(crate) unsafe trait Record: Sized {
 const SLOT_BITS: u32 = 7;
 const LEAF_BITS: u32 = 10;
 const LEAF: usize = 1 << LEAF_BITS;
+/// Bits of an id in a slab of 1024 leaves.
+pub(crate) const ID_BITS: u32 = 10 + LEAF_BITS + SLOT_BITS;
 
-/// First bytes of a slab page.
+/// First bytes of a slab page: 32, so that few records lie in two lines of the caches.
 #[repr(C)]
 struct Header {
     /// Records in use.
@@ -58,6 +60,7 @@ struct Header {
     /// Neighbours among the pages with free records, as page numbers.
     next: Word,
     prev: Word,
+    reserved: [Word; 3],
 }
 
 /// How many more frames an allocation wants in hand.

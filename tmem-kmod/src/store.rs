@@ -11,8 +11,8 @@
 //! in the index, and from then on to the holder of the entry's shard lock. The
 //! frames of a span do not change while it has a used slot.
 
-use crate::host::{Host, PAGE};
-use crate::memory::{Frames, Memory};
+use crate::host::{Frame, Host, PAGE};
+use crate::memory::{Frames, Memory, prefetch};
 use crate::slab::{Need, Record, Slab, Word};
 
 /// Pages of a span at the most.
@@ -105,31 +105,87 @@ static SCALES: [Scale; 4] = [
     scale(u64::MAX, 13, SPAN_PAGES),
 ];
 
-/// Where a page's data is: (span id << 8 | slot).
+/// The name of a slot: (span id << 8 | slot).
 pub(crate) type Place = u32;
 
-/// Descriptor of a span.
+/// Where a slot's data is, for those who have no time to ask its span. It does not
+/// change while the slot is used.
+#[derive(Clone, Copy)]
+pub(crate) struct Site {
+    /// The page that it begins in.
+    pub(crate) first: Frame,
+    /// The page that it ends in; the same unless the slot straddles two.
+    pub(crate) second: Frame,
+    /// Where its slot begins in the first page, in steps.
+    pub(crate) step: u32,
+}
+
+/// Bits of a [`Site`]'s step.
+pub(crate) const STEP_BITS: u32 = (PAGE / STEP).ilog2();
+
+/// Descriptor of a span: 64 bytes.
 #[repr(C)]
 pub(crate) struct Span {
     frames: [Word; SPAN_PAGES],
     next: Word,
     prev: Word,
-    class: Word,
-    pages: Word,
-    slots: Word,
-    /// Not listed: compaction is emptying it.
-    isolated: Word,
-    used: Word,
-    /// First free slot that was used before, as slot + 1.
-    free: Word,
-    /// Slots from here on were never used.
-    fresh: Word,
+    /// See the fields below.
+    shape: Word,
+    fill: Word,
+}
+
+/// Some bits of one of a span's words.
+struct Field {
+    shift: u32,
+    bits: u32,
+}
+
+/// In `shape`; the slots' number is that of a whole span.
+const CLASS: Field = Field { shift: 0, bits: 8 };
+const PAGES: Field = Field { shift: 8, bits: 4 };
+const SLOTS: Field = Field { shift: 12, bits: 9 };
+/// Not listed: compaction is emptying it.
+const ISOLATED: Field = Field { shift: 21, bits: 1 };
+/// In `fill`: used slots; the first free slot that was used before, as slot + 1; slots from
+/// the last one on were never used.
+const USED: Field = Field { shift: 0, bits: 9 };
+const FREE_SLOT: Field = Field { shift: 9, bits: 9 };
+const FRESH: Field = Field { shift: 18, bits: 9 };
+
+impl Field {
+    #[inline(always)]
+    fn of(&self, word: &Word) -> u32 {
+        word.get() >> self.shift & ((1 << self.bits) - 1)
+    }
+
+    #[inline(always)]
+    fn set(&self, word: &Word, value: u32) {
+        let mask = ((1 << self.bits) - 1) << self.shift;
+        word.set(word.get() & !mask | value << self.shift);
+    }
 }
 
 // SAFETY: made of words only.
 unsafe impl Record for Span {
     fn free_link(&self) -> &Word {
         &self.next
+    }
+}
+
+impl Span {
+    #[inline(always)]
+    fn class(&self) -> usize {
+        CLASS.of(&self.shape) as usize
+    }
+
+    #[inline(always)]
+    fn slots(&self) -> u32 {
+        SLOTS.of(&self.shape)
+    }
+
+    #[inline(always)]
+    fn used(&self) -> u32 {
+        USED.of(&self.fill)
     }
 }
 
@@ -162,30 +218,29 @@ pub(crate) struct Occupant {
     pub(crate) entry: u32,
 }
 
+/// Where the data of the slot at `place` is, which is used.
+pub(crate) fn site<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place) -> Site {
+    let span = spans.at(memory, place >> SLOT_BITS);
+    let size = size_of_class(span.class());
+    let start = (place as usize % SPAN_SLOTS) * size;
+    let (first, last) = (start / PAGE, (start + size - 1) / PAGE);
+    Site {
+        first: span.frames[first % SPAN_PAGES].get(),
+        second: span.frames[last % SPAN_PAGES].get(),
+        step: (start % PAGE / STEP) as u32,
+    }
+}
+
 /// The pieces of memory that make up a slot's data: one, or two if it straddles pages.
 #[inline(always)]
-fn pieces<H: Host>(
-    memory: &Memory<H>,
-    spans: &Spans,
-    place: Place,
-    len: usize,
-) -> (*mut u8, usize, *mut u8) {
-    let span = spans.at(memory, place >> SLOT_BITS);
-    let size = size_of_class(span.class.get() as usize);
-    let start = (place as usize % SPAN_SLOTS) * size + SLOT_HEADER;
-    let (page, offset) = (start / PAGE, start % PAGE);
-    let first = memory
-        .page(span.frames[page % SPAN_PAGES].get())
-        .wrapping_add(offset);
+fn pieces<H: Host>(memory: &Memory<H>, site: Site, len: usize) -> (*mut u8, usize, *mut u8) {
+    let offset = site.step as usize * STEP + SLOT_HEADER;
+    let first = memory.page(site.first).wrapping_add(offset);
     let room = PAGE - offset;
     if len <= room {
         return (first, len, first);
     }
-    (
-        first,
-        room,
-        memory.page(span.frames[(page + 1) % SPAN_PAGES].get()),
-    )
+    (first, room, memory.page(site.second))
 }
 
 /// Copies a slot's data out.
@@ -193,13 +248,8 @@ fn pieces<H: Host>(
 /// # Safety
 /// The slot is used, holds at least `out.len()` bytes, and its data is stable (see the module's text).
 #[inline(always)]
-pub(crate) unsafe fn read<H: Host>(
-    memory: &Memory<H>,
-    spans: &Spans,
-    place: Place,
-    out: &mut [u8],
-) {
-    let (first, n, second) = pieces(memory, spans, place, out.len());
+pub(crate) unsafe fn read<H: Host>(memory: &Memory<H>, site: Site, out: &mut [u8]) {
+    let (first, n, second) = pieces(memory, site, out.len());
     // SAFETY: both pieces lie in the slot, which is stable by the caller's promise.
     unsafe {
         core::ptr::copy_nonoverlapping(first, out.as_mut_ptr(), n);
@@ -209,13 +259,21 @@ pub(crate) unsafe fn read<H: Host>(
     }
 }
 
+/// Asks for a slot's data.
+#[inline(always)]
+pub(crate) fn prefetch_data<H: Host>(memory: &Memory<H>, site: Site, len: usize) {
+    let (first, n, second) = pieces(memory, site, len);
+    prefetch(first, n);
+    prefetch(second, len - n);
+}
+
 /// Fills a slot's data.
 ///
 /// # Safety
 /// The slot is used, has room for `data`, and its data is the caller's alone.
 #[inline(always)]
-pub(crate) unsafe fn write<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place, data: &[u8]) {
-    let (first, n, second) = pieces(memory, spans, place, data.len());
+pub(crate) unsafe fn write<H: Host>(memory: &Memory<H>, site: Site, data: &[u8]) {
+    let (first, n, second) = pieces(memory, site, data.len());
     // SAFETY: both pieces lie in the slot, which is the caller's alone.
     unsafe {
         core::ptr::copy_nonoverlapping(data.as_ptr(), first, n);
@@ -229,15 +287,9 @@ pub(crate) unsafe fn write<H: Host>(memory: &Memory<H>, spans: &Spans, place: Pl
 ///
 /// # Safety
 /// Both slots are used and hold at least `len` bytes; the first is stable, the second the caller's alone.
-pub(crate) unsafe fn copy<H: Host>(
-    memory: &Memory<H>,
-    spans: &Spans,
-    from: Place,
-    to: Place,
-    len: usize,
-) {
-    let (source, n, rest) = pieces(memory, spans, from, len);
-    let (target, m, further) = pieces(memory, spans, to, len);
+pub(crate) unsafe fn copy<H: Host>(memory: &Memory<H>, from: Site, to: Site, len: usize) {
+    let (source, n, rest) = pieces(memory, from, len);
+    let (target, m, further) = pieces(memory, to, len);
     let mut done = 0;
     while done < len {
         let (s, s_room) = if done < n {
@@ -260,12 +312,12 @@ pub(crate) unsafe fn copy<H: Host>(
 /// Bytes of the slot at `place`, with header and rounding.
 pub(crate) fn slot_size<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place) -> u32 {
     let span = spans.at(memory, place >> SLOT_BITS);
-    size_of_class(span.class.get() as usize) as u32
+    size_of_class(span.class()) as u32
 }
 
 /// The first word of a slot.
 fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, slot: u32) -> &'a Word {
-    let start = slot as usize * size_of_class(span.class.get() as usize);
+    let start = slot as usize * size_of_class(span.class());
     let page = memory.words(span.frames[start / PAGE % SPAN_PAGES].get());
     // SAFETY: slot sizes are multiples of 32, so the word is aligned and in one page; the slot is in the span.
     unsafe { &*page.byte_add(start % PAGE) }
@@ -327,13 +379,11 @@ impl Store {
             word.set(hand.pop().unwrap_or_default());
         }
         let slots = (pages * PAGE / size_of_class(class)) as u32;
-        span.class.set(class as u32);
-        span.pages.set(pages as u32);
-        span.slots.set(slots);
-        span.isolated.set(0);
-        span.used.set(0);
-        span.free.set(0);
-        span.fresh.set(0);
+        span.shape.set(0);
+        CLASS.set(&span.shape, class as u32);
+        PAGES.set(&span.shape, pages as u32);
+        SLOTS.set(&span.shape, slots);
+        span.fill.set(0);
         self.pages += pages as u64;
         self.span_bytes += (pages * PAGE) as u64;
         self.slots[class] += slots;
@@ -410,7 +460,7 @@ impl Store {
         entry: u32,
     ) -> Option<Place> {
         let class = class_of(len);
-        let now = spans.at(memory, from >> SLOT_BITS).class.get() as usize;
+        let now = spans.at(memory, from >> SLOT_BITS).class();
         let reach = now + self.reach_of_moves(now) - class;
         self.alloc_listed(memory, spans, class, reach, entry)
     }
@@ -418,23 +468,23 @@ impl Store {
     /// Takes a free slot of a listed span.
     fn take<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans, id: u32, entry: u32) -> Place {
         let span = spans.at(memory, id);
-        let class = span.class.get() as usize;
-        let slot = match span.free.get() {
+        let class = span.class();
+        let slot = match FREE_SLOT.of(&span.fill) {
             0 => {
-                let slot = span.fresh.get();
-                span.fresh.set(slot + 1);
+                let slot = FRESH.of(&span.fill);
+                FRESH.set(&span.fill, slot + 1);
                 slot
             }
             free => {
-                span.free
-                    .set(slot_word(memory, span, free - 1).get() & !FREE);
+                let next = slot_word(memory, span, free - 1).get() & !FREE;
+                FREE_SLOT.set(&span.fill, next);
                 free - 1
             }
         };
         slot_word(memory, span, slot).set(entry);
         self.used[class] += 1;
         self.slot_bytes += size_of_class(class) as u64;
-        let used = span.used.get();
+        let used = span.used();
         self.relist(memory, spans, id, span, used, used + 1);
         id << SLOT_BITS | slot
     }
@@ -450,15 +500,15 @@ impl Store {
     ) -> bool {
         let id = place >> SLOT_BITS;
         let span = spans.at(memory, id);
-        let class = span.class.get() as usize;
+        let class = span.class();
         let slot = place % SPAN_SLOTS as u32;
-        slot_word(memory, span, slot).set(FREE | span.free.get());
-        span.free.set(slot + 1);
+        slot_word(memory, span, slot).set(FREE | FREE_SLOT.of(&span.fill));
+        FREE_SLOT.set(&span.fill, slot + 1);
         self.used[class] -= 1;
         self.slot_bytes -= size_of_class(class) as u64;
-        let used = span.used.get();
-        if span.isolated.get() != 0 {
-            span.used.set(used - 1);
+        let used = span.used();
+        if ISOLATED.of(&span.shape) != 0 {
+            USED.set(&span.fill, used - 1);
         } else {
             self.relist(memory, spans, id, span, used, used - 1);
             if used == 1 {
@@ -479,14 +529,14 @@ impl Store {
         span: &Span,
         hand: &mut Frames,
     ) {
-        let class = span.class.get() as usize;
-        let pages = span.pages.get() as usize;
+        let class = span.class();
+        let pages = PAGES.of(&span.shape) as usize;
         for word in &span.frames[..pages] {
             hand.push(word.get());
         }
         self.pages -= pages as u64;
         self.span_bytes -= (pages * PAGE) as u64;
-        self.slots[class] -= span.slots.get();
+        self.slots[class] -= span.slots();
         spans.free(memory, id, hand);
     }
 
@@ -499,8 +549,8 @@ impl Store {
         was: u32,
         is: u32,
     ) {
-        let slots = span.slots.get();
-        span.used.set(is);
+        let slots = span.slots();
+        USED.set(&span.fill, is);
         let (from, to) = (fullness(was, slots), fullness(is, slots));
         if from != to {
             if let Some(list) = from {
@@ -520,7 +570,7 @@ impl Store {
         span: &Span,
         list: usize,
     ) {
-        let class = span.class.get() as usize;
+        let class = span.class();
         let next = self.lists[class][list];
         span.next.set(next);
         span.prev.set(0);
@@ -539,7 +589,7 @@ impl Store {
         span: &Span,
         list: usize,
     ) {
-        let class = span.class.get() as usize;
+        let class = span.class();
         let (next, prev) = (span.next.get(), span.prev.get());
         if next != 0 {
             spans.at(memory, next).prev.set(prev);
@@ -595,9 +645,9 @@ impl Store {
                 } else {
                     class
                 };
-                if self.room(class, last) >= span.slots.get() {
+                if self.room(class, last) >= span.slots() {
                     self.unlist(memory, spans, id, span, list);
-                    span.isolated.set(1);
+                    ISOLATED.set(&span.shape, 1);
                     self.cursor = class;
                     return Some(id);
                 }
@@ -631,7 +681,7 @@ impl Store {
         from: u32,
     ) -> Option<Occupant> {
         let span = spans.at(memory, id);
-        (from..span.fresh.get()).find_map(|slot| {
+        (from..FRESH.of(&span.fill)).find_map(|slot| {
             let entry = slot_word(memory, span, slot).get();
             (entry & FREE == 0).then_some(Occupant {
                 place: id << SLOT_BITS | slot,
@@ -662,16 +712,16 @@ impl Store {
         hand: &mut Frames,
     ) -> bool {
         let span = spans.at(memory, id);
-        span.isolated.set(0);
-        let used = span.used.get();
+        ISOLATED.set(&span.shape, 0);
+        let used = span.used();
         if used == 0 {
             self.release(memory, spans, id, span, hand);
             self.stuck = 0;
             return true;
         }
         self.stuck += 1;
-        self.cursor = span.class.get() as usize + 1;
-        if let Some(list) = fullness(used, span.slots.get()) {
+        self.cursor = span.class() + 1;
+        if let Some(list) = fullness(used, span.slots()) {
             self.list(memory, spans, id, span, list);
         }
         false

@@ -4,9 +4,9 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::boxed::Box;
 use std::ops::Deref;
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicPtr, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,6 +44,9 @@ impl Default for Options {
     }
 }
 
+/// Scratches that are kept for the next operation.
+const SCRATCHES: usize = 8;
+
 /// Frames that can be handed out.
 struct Free {
     /// Given back, last first.
@@ -69,7 +72,8 @@ pub struct UserHost {
     free: Mutex<Free>,
     poison: bool,
     locks: [AtomicBool; LOCKS],
-    scratches: Mutex<Vec<NonNull<Scratch>>>,
+    /// Scratches that nobody uses, else null.
+    scratches: [AtomicPtr<Scratch>; SCRATCHES],
     wakeup: Arc<Wakeup>,
     live_pages: AtomicU64,
     allocations: AtomicU64,
@@ -118,7 +122,7 @@ impl UserHost {
             }),
             poison: options.poison,
             locks: [const { AtomicBool::new(false) }; LOCKS],
-            scratches: Mutex::new(Vec::new()),
+            scratches: [const { AtomicPtr::new(null_mut()) }; SCRATCHES],
             wakeup: Arc::default(),
             live_pages: AtomicU64::new(0),
             allocations: AtomicU64::new(0),
@@ -165,9 +169,12 @@ impl UserHost {
 
 impl Drop for UserHost {
     fn drop(&mut self) {
-        for scratch in relock(&self.scratches).drain(..) {
-            // SAFETY: it was allocated with this layout in scratch_get and is back in the pool.
-            unsafe { dealloc(scratch.as_ptr().cast(), Layout::new::<Scratch>()) };
+        for scratch in &mut self.scratches {
+            let scratch = *scratch.get_mut();
+            if !scratch.is_null() {
+                // SAFETY: it was allocated with this layout in scratch_get and is back.
+                unsafe { dealloc(scratch.cast(), Layout::new::<Scratch>()) };
+            }
         }
         // SAFETY: allocated with this layout in new.
         unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
@@ -175,7 +182,7 @@ impl Drop for UserHost {
 }
 
 // SAFETY: the arena does not move; frames come from the free list or above it and are in [1, end);
-// the locks are spinning flags with acquire and release; a scratch is taken out of the pool while used.
+// the locks are spinning flags with acquire and release; a scratch is in none of the places while used.
 unsafe impl Host for UserHost {
     fn page_base(&self) -> *mut u8 {
         self.arena.as_ptr()
@@ -234,8 +241,10 @@ unsafe impl Host for UserHost {
 
     #[expect(clippy::cast_ptr_alignment, reason = "allocated with this alignment")]
     fn scratch_get(&self) -> NonNull<Scratch> {
-        if let Some(scratch) = relock(&self.scratches).pop() {
-            return scratch;
+        for place in &self.scratches {
+            if let Some(scratch) = NonNull::new(place.swap(null_mut(), Acquire)) {
+                return scratch;
+            }
         }
         let layout = Layout::new::<Scratch>();
         // SAFETY: the size is not zero.
@@ -249,7 +258,16 @@ unsafe impl Host for UserHost {
     }
 
     unsafe fn scratch_put(&self, scratch: NonNull<Scratch>) {
-        relock(&self.scratches).push(scratch);
+        let scratch = scratch.as_ptr();
+        let free = |place: &AtomicPtr<Scratch>| {
+            place
+                .compare_exchange(null_mut(), scratch, Release, Relaxed)
+                .is_ok()
+        };
+        if !self.scratches.iter().any(free) {
+            // SAFETY: it was allocated with this layout in scratch_get, and nobody uses it any more.
+            unsafe { dealloc(scratch.cast(), Layout::new::<Scratch>()) };
+        }
     }
 
     fn codec_available(&self, _codec: Codec) -> bool {
