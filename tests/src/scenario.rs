@@ -293,6 +293,9 @@ const fn ibt(name: &'static str, quick: &'static str, soak: &'static str) -> Sce
     }
 }
 
+/// Where the module takes file pages.
+const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
+
 /// The machine of the file scenarios; they share its boots.
 const fn file(
     name: &'static str,
@@ -301,6 +304,7 @@ const fn file(
     soak: &'static str,
 ) -> Scenario {
     Scenario {
+        kernels: FILE_KERNELS,
         memory_mib: 512,
         swap_mib: 0,
         file_system: Some(file_system),
@@ -322,11 +326,19 @@ const fn file(
     }
 }
 
-/// Where the module takes file pages.
-const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
+/// A negative control: the stress with something of the module left out.
+const fn broken(name: &'static str, file_system: FileSystem, quick: &'static str) -> Scenario {
+    Scenario {
+        expects: Expect::Fail("bad bytes"),
+        ..file(name, file_system, quick, "")
+    }
+}
 
-/// Of the stress without the module.
-const PLAIN: &str = "operations=1000";
+/// Of the stress with the module.
+const KEPT: &str = "operations=800";
+const KEPT_SOAK: &str = "operations=110000";
+/// Of the stress without it.
+const PLAIN: &str = "operations=500";
 
 /// All scenarios, in the order in which they run. `stores` is the number of page
 /// stores to reach, `operations` that of the file-system stress's, `seconds` the guest time of those that run for a time.
@@ -408,13 +420,47 @@ pub const SCENARIOS: &[Scenario] = &[
     file(
         "file_plain_loop",
         FileSystem::Ext4,
-        "operations=600,top=loop",
+        "operations=400,top=loop",
         "",
     ),
     file(
         "file_plain_overlay",
         FileSystem::Xfs,
-        "operations=600,top=overlay",
+        "operations=400,top=overlay",
+        "",
+    ),
+    file("file_ext4", FileSystem::Ext4, KEPT, KEPT_SOAK),
+    file("file_ext4_1k", FileSystem::Ext4Small, KEPT, KEPT_SOAK),
+    file(
+        "file_ext4_journal",
+        FileSystem::Ext4Journal,
+        KEPT,
+        KEPT_SOAK,
+    ),
+    file("file_xfs", FileSystem::Xfs, KEPT, KEPT_SOAK),
+    file("file_btrfs", FileSystem::Btrfs, KEPT, KEPT_SOAK),
+    file(
+        "file_loop",
+        FileSystem::Ext4,
+        "operations=400,top=loop",
+        "operations=20000,top=loop",
+    ),
+    file(
+        "file_overlay",
+        FileSystem::Xfs,
+        "operations=400,top=overlay",
+        "operations=20000,top=overlay",
+    ),
+    file(
+        "file_reload",
+        FileSystem::Ext4,
+        "operations=800,reload=1",
+        "operations=20000,reload=1",
+    ),
+    file(
+        "file_no_memory",
+        FileSystem::Ext4,
+        "operations=500,break_hook=no_records",
         "",
     ),
     Scenario {
@@ -435,6 +481,11 @@ pub const SCENARIOS: &[Scenario] = &[
             "",
         )
     },
+    broken(
+        "file_control_no_truncate",
+        FileSystem::Ext4,
+        "operations=2000,break_hook=no_truncate",
+    ),
     swap("tool_status", "stores=2000", ""),
     swap("tool_observe", "stores=2000", ""),
     swap("tool_set", "", ""),

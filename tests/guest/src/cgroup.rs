@@ -84,6 +84,13 @@ impl Drop for Cgroup {
     }
 }
 
+/// From now on groups also pay for the memory of what they read and write through devices
+/// of the kernel's, such as loop devices.
+pub(crate) fn account_io() -> Result<()> {
+    fs::write(format!("{ROOT}/cgroup.subtree_control"), "+memory +io")
+        .context("switching the io controller on")
+}
+
 /// Removes groups that a killed scenario left behind.
 pub(crate) fn remove_leftovers() {
     for entry in fs::read_dir(ROOT).into_iter().flatten().flatten() {

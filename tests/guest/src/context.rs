@@ -116,6 +116,16 @@ impl Context {
         self.parameters.get(key).map(String::as_str)
     }
 
+    /// The parameters whose names begin so, without that beginning.
+    pub(crate) fn options<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.parameters
+            .iter()
+            .filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// The swap disk, once it is there.
     pub(crate) fn swap(&self) -> Result<PathBuf> {
         let path = self.swap.clone().context("this machine has no swap disk")?;

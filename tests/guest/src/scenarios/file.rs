@@ -1,12 +1,18 @@
 //! The file-system stress: without the module, with it, and with something broken.
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::json;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::cgroup::Cgroup;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+use tmem_common::op::Outcome;
+use tmem_common::sysfs;
+use tmem_tests::protocol::{CONTROL_MODULE, MODULE};
+
+use crate::cgroup::{self, Cgroup};
 use crate::content::Rng;
 use crate::context::Context;
-use crate::stress::{self, Place, Plan, Spoil, Surroundings, Top};
+use crate::stress::{self, BASE, Place, Plan, Spoil, Surroundings, Top};
+use crate::tier::{self, Stats};
 
 /// Memory of the group, MiB: reclaim is asked for and not left to the limit.
 const GROUP_MIB: u64 = 128;
@@ -50,27 +56,214 @@ impl Surroundings for Plain {
     }
 }
 
-/// The stress without the module: proves that the model is right.
-pub(super) fn plain(context: &Context) -> Result<()> {
+/// The kernel with the module, which takes part under the stress.
+struct Kept {
+    module: &'static str,
+    parameters: String,
+    /// Whether it leaves and comes back while the stress goes on.
+    reload: bool,
+    tunables: Vec<(String, String)>,
+    /// What was counted before the module was unloaded.
+    before: Mutex<Counts>,
+}
+
+/// Counters of the module over all its lives.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    stores: u64,
+    hits: u64,
+    misses: u64,
+    corrupt: u64,
+}
+
+impl Counts {
+    fn and(self, other: Self) -> Self {
+        Self {
+            stores: self.stores + other.stores,
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            corrupt: self.corrupt + other.corrupt,
+        }
+    }
+
+    fn now() -> Result<Self> {
+        let stats = Stats::read()?;
+        Ok(Self {
+            stores: stats.stored(),
+            hits: stats.outcome(Outcome::Hit),
+            misses: stats.outcome(Outcome::Miss),
+            corrupt: stats.outcome(Outcome::Corrupt),
+        })
+    }
+}
+
+impl Kept {
+    fn new(context: &Context, module: &'static str) -> Self {
+        let broken = context.option("break_hook");
+        // `tunable.NAME=VALUE` among the parameters.
+        let tunables = context
+            .options("tunable.")
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            module,
+            parameters: broken.map_or_else(String::new, |name| format!("break_hook={name}")),
+            reload: context.option("reload").is_some(),
+            tunables,
+            before: Mutex::default(),
+        }
+    }
+
+    fn load(&self) -> Result<()> {
+        tier::load_from(self.module, &self.parameters)
+            .with_context(|| format!("loading {} {}", self.module, self.parameters))?;
+        tier::set(sysfs::LIMIT, "40%")?;
+        for (name, value) in &self.tunables {
+            tier::set(name, value)?;
+        }
+        Ok(())
+    }
+
+    fn add(&self) -> Result<()> {
+        tier::set(&format!("{}/{}", sysfs::MOUNTS, sysfs::MOUNTS_ADD), BASE)
+    }
+
+    fn remove(&self) -> Result<()> {
+        tier::set(&format!("{}/{}", sysfs::MOUNTS, sysfs::MOUNTS_REMOVE), BASE)
+    }
+
+    /// Counts of this life and those before it.
+    fn counts(&self) -> Result<Counts> {
+        let now = if tier::is_loaded() {
+            Counts::now()?
+        } else {
+            Counts::default()
+        };
+        Ok(self.lock().and(now))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unload(&self) -> Result<()> {
+        let counts = self.counts()?;
+        tier::unload().context("unloading the module under the stress")?;
+        *self.lock() = counts;
+        Ok(())
+    }
+}
+
+impl Surroundings for Kept {
+    fn mounted(&self) -> Result<()> {
+        self.add()
+    }
+
+    fn disturb(&self, rng: &mut Rng) -> Result<()> {
+        if !self.reload {
+            return Ok(());
+        }
+        match rng.below(3) {
+            0 => {
+                self.remove()?;
+                self.add()
+            }
+            1 => {
+                self.remove()?;
+                self.unload()?;
+                self.load()?;
+                self.add()
+            }
+            // With the file system still taking part.
+            _ => {
+                self.unload()?;
+                self.load()?;
+                self.add()
+            }
+        }
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.remove()?;
+        tier::ensure_empty()?;
+        self.unload()
+    }
+}
+
+fn place(context: &Context) -> Result<Place> {
     let (file_system, disk) = context.disk()?;
     let top = match context.option("top") {
         None => Top::Nothing,
-        Some("loop") => Top::Loop,
+        Some("loop") => {
+            // Else what the loop device reads and writes is nobody's, and not reclaimed.
+            cgroup::account_io()?;
+            Top::Loop
+        }
         Some("overlay") => Top::Overlay,
         Some(other) => bail!("top={other}: loop or overlay"),
     };
-    let place = Place::new(file_system, &disk, top)?;
+    Place::new(file_system, &disk, top)
+}
+
+/// The stress without the module: proves that the model is right.
+pub(super) fn plain(context: &Context) -> Result<()> {
+    let place = place(context)?;
+    stress(context, &place, &Plain, &|| Ok(Counts::default()))?;
+    place.unmount().context("at the end")
+}
+
+/// The stress with the module.
+pub(super) fn kept(context: &Context) -> Result<()> {
+    let counts = with_module(context, MODULE)?;
+    ensure!(counts.stores > 0, "the module kept no page");
+    ensure!(counts.hits > 0, "no page came from the module");
+    Ok(())
+}
+
+/// The stress with a module of which something is broken, as `break_hook` says.
+pub(super) fn broken(context: &Context) -> Result<()> {
+    with_module(context, CONTROL_MODULE)?;
+    Ok(())
+}
+
+fn with_module(context: &Context, module: &'static str) -> Result<Counts> {
+    let place = place(context)?;
+    let kept = Kept::new(context, module);
+    kept.load()?;
+    kept.add()?;
+    let counts = stress(context, &place, &kept, &|| kept.counts())?;
+    ensure!(counts.corrupt == 0, "the module counted corrupt pages");
+    place.unmount().context("at the end")?;
+    Ok(counts)
+}
+
+/// Runs the stress and reports.
+fn stress(
+    context: &Context,
+    place: &Place,
+    surroundings: &dyn Surroundings,
+    counts: &dyn Fn() -> Result<Counts>,
+) -> Result<Counts> {
     let group = Cgroup::new("files", GROUP_MIB)?;
     group.enter()?;
     let (before, _) = place.sectors()?;
-    let done = stress::run(plan(context)?, &place, &group, &Plain)?;
+    let done = stress::run(plan(context)?, place, &group, surroundings);
     let (after, _) = place.sectors()?;
+    let counts = counts()?;
+    let (operations, reads, pages, disturbances) = match &done {
+        Ok(done) => (done.operations, done.reads, done.pages, done.disturbances),
+        Err(_) => (0, 0, 0, 0),
+    };
     context.data(json!({
-        "operations": done.operations,
-        "reads": done.reads,
-        "verified": done.pages,
-        "bad": 0,
+        "operations": operations,
+        "reads": reads,
+        "disturbances": disturbances,
+        "verified": pages,
+        "stores": counts.stores,
+        "hits": counts.hits,
+        "misses": counts.misses,
+        "bad": u64::from(done.is_err()),
         "sectors_read": after - before,
     }));
-    place.unmount().context("at the end")
+    done.map(|_| counts)
 }

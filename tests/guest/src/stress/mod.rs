@@ -78,6 +78,8 @@ pub(crate) struct Done {
     pub(crate) reads: u64,
     /// Pages compared by all.
     pub(crate) pages: u64,
+    /// Times that something was done to the whole file system or the module.
+    pub(crate) disturbances: u64,
 }
 
 /// A name and the file that has it now.
@@ -105,6 +107,7 @@ struct World<'a> {
     operations: AtomicU64,
     reads: AtomicU64,
     bytes: AtomicU64,
+    disturbances: AtomicU64,
 }
 
 impl World<'_> {
@@ -165,6 +168,7 @@ pub(crate) fn run(
         operations: AtomicU64::new(0),
         reads: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
+        disturbances: AtomicU64::new(0),
     };
     for number in 0..plan.workers * plan.files {
         let path = place.folder().join(format!("f{number}"));
@@ -224,6 +228,7 @@ pub(crate) fn run(
         operations: world.operations.load(Relaxed),
         reads: world.reads.load(Relaxed),
         pages: world.bytes.load(Relaxed) / 4096,
+        disturbances: world.disturbances.load(Relaxed),
     })
 }
 
@@ -264,6 +269,7 @@ fn disturb(world: &World<'_>, surroundings: &dyn Surroundings) -> Result<()> {
             std::thread::sleep(Duration::from_millis(10));
         }
         surroundings.disturb(&mut rng)?;
+        world.disturbances.fetch_add(1, Relaxed);
         if !world.plan.whole {
             continue;
         }

@@ -554,8 +554,8 @@ impl<'a> Worker<'a> {
         });
         fs::remove_file(&path)?;
         match moved {
-            // Nothing but holes.
-            Err(error) if error.raw_os_error() == Some(libc::ENODATA) => {}
+            // Nothing but holes, or a page that a reader holds just now.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EBUSY)) => {}
             other => {
                 other.context("EXT4_IOC_MOVE_EXT")?;
             }
