@@ -491,6 +491,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("tool_set", "", ""),
     swap("tool_config", "", ""),
     swap("tool_check", "stores=1000", ""),
+    swap("tool_stock", "stores=1000,backend=disk", ""),
     swap("tool_drain", "stores=2000", ""),
     swap("tool_rights", "stores=500", ""),
     swap("tool_no_module", "", ""),

@@ -78,6 +78,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_set", tool::set),
     ("tool_config", tool::config),
     ("tool_check", tool::check),
+    ("tool_stock", tool::stock),
     ("tool_drain", tool::drain),
     ("tool_rights", tool::rights),
     ("tool_no_module", tool::no_module),

@@ -356,6 +356,31 @@ pub(super) fn check(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
+/// Without the module zswap is observed, as the kernel counts it.
+pub(super) fn stock(context: &Context) -> Result<()> {
+    const ZSWAP: &str = "/sys/module/zswap/parameters/enabled";
+    let stage = Stage::new(context)?;
+    fs::write(ZSWAP, "Y").context("enabling zswap")?;
+    let exercised = stage.exercise(context, context.number("stores")?);
+    let said = object(tmem(&["pools", "--stock", "--json"]));
+    let status = succeed(tmem(&["status", "--stock"]));
+    fs::write(ZSWAP, "N").context("disabling zswap")?;
+    exercised?;
+    let (said, status) = (said?, status?);
+    ensure!(status.contains("tmem would add"), "{status}");
+    let pool = &said["pools"][0];
+    ensure!(pool["name"] == "zswap", "{said}");
+    // Counted since 5.19.
+    if let Ok(stored) = tier::vmstat("zswpout") {
+        let seen = pool["counters"]["outcomes"]["stored"].as_u64().unwrap_or(0);
+        ensure!(
+            seen > 0 && seen <= stored,
+            "{seen} of {stored} stores: {said}"
+        );
+    }
+    stage.finish(context)
+}
+
 /// `tmem drain` empties a module in use, so that it can be unloaded at once.
 pub(super) fn drain(context: &Context) -> Result<()> {
     let stage = Stage::new(context)?;
