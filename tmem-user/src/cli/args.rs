@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use tmem_common::op::Op;
 
 use super::pageout::{parse_bytes, parse_idle};
-use super::{export, import, mrc, record, replay};
+use super::{compare, export, import, mrc, record, replay};
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
@@ -139,6 +139,8 @@ pub(super) enum Command {
     Import(import::Options),
     /// Replay a trace's requests through the engine under other settings
     Replay(replay::Options),
+    /// Two recordings side by side
+    Compare(compare::Options),
     /// The miss-ratio curve of a trace
     Mrc(mrc::Options),
     /// Watch and tune in a dashboard

@@ -3,6 +3,7 @@
 mod args;
 mod child;
 mod commands;
+mod compare;
 mod configure;
 mod export;
 mod import;

@@ -10,6 +10,7 @@ pub mod record;
 pub mod recorder;
 pub mod replay;
 pub mod requests;
+pub mod summary;
 pub mod writer;
 
 use std::io;

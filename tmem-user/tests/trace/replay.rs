@@ -192,6 +192,58 @@ fn what_if_at_the_recorded_setting_is_what_was() {
 }
 
 #[test]
+fn two_recordings_stand_side_by_side() {
+    let files = Files::new();
+    let record = |name: &str, limit: u32| {
+        let workload = format!("uniform:pages=2000,limit={limit},rate=20000");
+        let arguments = ["--embedded", "--workload", &workload, "record"];
+        let output = tmem(
+            &[
+                &arguments[..],
+                &[
+                    "-o",
+                    &files.name(name),
+                    "--sample",
+                    "0",
+                    "--duration",
+                    "500ms",
+                ],
+            ]
+            .concat(),
+        );
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        files.name(name)
+    };
+    let (small, large) = (record("a.trace", 15), record("b.trace", 60));
+    let table = rows(&["compare", &small, &large]);
+    let figure = |name: &str, column| {
+        let row = table.iter().find(|row| row["figure"] == name);
+        number(row.unwrap_or_else(|| panic!("no {name}")), column)
+    };
+    assert_eq!(figure("limit", "ratio"), 4.0);
+    assert!(figure("hit_rate", "b") > figure("hit_rate", "a"));
+    assert!(figure("refused", "a") > 0.0);
+    assert!(figure("get_p99", "a") >= figure("get_p50", "a"));
+    fail(&["compare", &small, &files.name("none")], 1, "No such file");
+
+    fs::write(files.path("c.csv"), "1\n").expect("a file");
+    let imported = files.name("c.trace");
+    rows(&[
+        "import",
+        &files.name("c.csv"),
+        "--format",
+        "csv",
+        "-o",
+        &imported,
+    ]);
+    fail(
+        &["compare", &imported, &small],
+        1,
+        "fewer than two readings",
+    );
+}
+
+#[test]
 fn bad_requests_get_one_clear_error() {
     let files = Files::new();
     let (csv, trace) = (files.name("a.csv"), files.name("a.trace"));
