@@ -28,9 +28,9 @@ static char *limit = "20%";
 module_param(limit, charp, 0);
 MODULE_PARM_DESC(limit, "budget at the start, bytes (K, M, G) or percent of RAM (default 20%)");
 
-static char *codec = "lz4";
+static char *codec = "adaptive";
 module_param(codec, charp, 0);
-MODULE_PARM_DESC(codec, "codec at the start: none, lz4, lzo-rle, zstd, px64 or adaptive (default lz4)");
+MODULE_PARM_DESC(codec, "codec at the start: none, lz4, lzo-rle, zstd, px64 or adaptive (default adaptive)");
 
 static bool enabled = true;
 module_param(enabled, bool, 0);

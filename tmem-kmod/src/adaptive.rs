@@ -3,7 +3,6 @@
 //! the size that px64 makes of them.
 
 use crate::host::Page;
-use crate::px64::Limits;
 
 /// Words that are looked at: every `STRIDE`th, an odd distance, so that structures
 /// that repeat are met at different fields.
@@ -13,9 +12,9 @@ const FIRST: usize = 3;
 /// More samples than this that are dense: text, code, or packed data.
 const DENSE: usize = 18;
 
-/// Sizes beyond which px64 does worse than LZ4 would. Chosen, as the numbers above, on
-/// the training corpora of `cargo xtask bench codec`.
-pub const LIMITS: Limits = Limits([680, 2100, 2600]);
+/// If px64 takes more bytes than this for a line that is not zero, LZ4 will do better. Chosen, as the numbers
+/// above, on the training corpora of `cargo xtask bench codec`.
+pub const PER_LINE: usize = 42;
 
 /// Whether px64 is worth trying. A dense word is one that is neither a small number,
 /// signed or not, nor a pointer: its upper 16 bits are neither all 0 nor all 1.

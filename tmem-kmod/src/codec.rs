@@ -1,26 +1,27 @@
 //! Codecs: how a page becomes fewer bytes and a page again.
 
-use lz4_flex::block::{
-    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
-};
 use tmem_common::codec::Codec;
 
 use crate::adaptive;
 use crate::host::{Host, PAGE, Page};
+use crate::lz4;
 use crate::px64;
 use crate::store::MAX_DATA;
 
 /// Bytes that a codec may write while compressing a page.
 const OUT: usize = {
-    let lz4 = get_maximum_output_size(PAGE);
-    if lz4 > px64::OUT { lz4 } else { px64::OUT }
+    if lz4::OUT > px64::OUT {
+        lz4::OUT
+    } else {
+        px64::OUT
+    }
 };
 
 /// Working space of the codecs, one for each CPU or thread: too large for a
 /// kernel's stack.
 #[repr(C, align(64))]
 pub struct Scratch {
-    table: CompressTable,
+    table: lz4::Table,
     words: px64::Table,
     pub(crate) data: [u8; OUT],
 }
@@ -31,17 +32,28 @@ impl Scratch {
         &self.data
     }
 
+    /// A scratch of one's own.
+    #[cfg(feature = "userspace")]
+    pub fn boxed() -> std::boxed::Box<Scratch> {
+        let mut scratch = std::boxed::Box::<Scratch>::new_uninit();
+        // SAFETY: a box is valid for writes and aligned; init_at makes a whole scratch.
+        unsafe {
+            Scratch::init_at(scratch.as_mut_ptr());
+            scratch.assume_init()
+        }
+    }
+
     /// Brings memory into the first state of a scratch.
     ///
     /// # Safety
     /// `scratch` is valid for writes of a `Scratch` and aligned for it.
     pub unsafe fn init_at(scratch: *mut Scratch) {
         // Copied from statics, so that the tables are never built on the stack.
-        static EMPTY: CompressTable = CompressTable::small();
+        static POSITIONS: lz4::Table = lz4::Table::new();
         static WORDS: px64::Table = px64::Table::new();
         // SAFETY: valid for writes by the caller's promise; the tables own nothing.
         unsafe {
-            core::ptr::copy_nonoverlapping(&raw const EMPTY, &raw mut (*scratch).table, 1);
+            core::ptr::copy_nonoverlapping(&raw const POSITIONS, &raw mut (*scratch).table, 1);
             core::ptr::copy_nonoverlapping(&raw const WORDS, &raw mut (*scratch).words, 1);
             (&raw mut (*scratch).data).write_bytes(0, 1);
         }
@@ -57,20 +69,21 @@ pub(crate) trait PageCodec {
     fn decompress(&self, data: &[u8], page: &mut Page) -> bool;
 }
 
-/// LZ4 block format, by the lz4_flex crate.
+/// LZ4 block format.
 struct Lz4;
 
 impl PageCodec for Lz4 {
     // Not inlined: its variables would lie in the frame of a put.
     #[inline(never)]
     fn compress(&self, page: &Page, scratch: &mut Scratch) -> Option<usize> {
-        let len = compress_into_with_table(page, &mut scratch.data, &mut scratch.table).ok()?;
+        let out = scratch.data.first_chunk_mut::<{ lz4::OUT }>()?;
+        let len = lz4::compress(page, &mut scratch.table, out);
         (len <= MAX_DATA).then_some(len)
     }
 
     #[inline]
     fn decompress(&self, data: &[u8], page: &mut Page) -> bool {
-        matches!(decompress_into(data, page), Ok(PAGE))
+        lz4::decompress(data, page)
     }
 }
 
@@ -80,7 +93,7 @@ struct Px64;
 impl PageCodec for Px64 {
     #[inline]
     fn compress(&self, page: &Page, scratch: &mut Scratch) -> Option<usize> {
-        Px64::within(px64::Limits([MAX_DATA; 3]), page, scratch)
+        Px64::within(PAGE, page, scratch)
     }
 
     #[inline]
@@ -91,9 +104,10 @@ impl PageCodec for Px64 {
 
 impl Px64 {
     #[inline]
-    fn within(limits: px64::Limits, page: &Page, scratch: &mut Scratch) -> Option<usize> {
+    fn within(per_line: usize, page: &Page, scratch: &mut Scratch) -> Option<usize> {
         let out = scratch.data.first_chunk_mut::<{ px64::OUT }>()?;
-        px64::compress_within(page, &mut scratch.words, out, limits)
+        px64::compress_within(page, &mut scratch.words, out, per_line)
+            .filter(|len| *len <= MAX_DATA)
     }
 }
 
@@ -132,7 +146,7 @@ pub fn compress<H: Host>(
         Codec::Px64 => Px64.compress(page, scratch),
         Codec::Adaptive => {
             if adaptive::suits_px64(page)
-                && let Some(len) = Px64::within(adaptive::LIMITS, page, scratch)
+                && let Some(len) = Px64::within(adaptive::PER_LINE, page, scratch)
             {
                 return Some((Codec::Px64, len));
             }

@@ -117,7 +117,9 @@ impl<H: Host> Engine<H> {
         unsafe {
             engine.write_bytes(0, 1);
             (&raw mut (*engine).memory).write(Memory::new(host, limit));
-            (*engine).default_codec.store(Codec::Lz4 as u32, Relaxed);
+            (*engine)
+                .default_codec
+                .store(Codec::Adaptive as u32, Relaxed);
             (*engine).enabled.store(true, Relaxed);
             (*engine).keep_incompressible.store(true, Relaxed);
         }

@@ -14,6 +14,7 @@ mod codec;
 mod engine;
 mod host;
 mod index;
+mod lz4;
 mod memory;
 mod pool;
 pub mod px64;

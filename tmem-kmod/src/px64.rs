@@ -169,31 +169,22 @@ impl fmt::Display for Corrupt {
 
 impl core::error::Error for Corrupt {}
 
-/// How many bytes a page may have taken when 16, 48 and 64 lines are done, to be worth
-/// going on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits(pub [usize; 3]);
-
-impl Limits {
-    /// Whatever is smaller than the page.
-    pub const ANY: Limits = Limits([PAGE - 1; 3]);
-}
-
 /// Compresses a page; its length in `out` in bytes, or `None` if it is not smaller than
 /// a page. What lies behind that length is undefined.
 pub fn compress(page: &Page, table: &mut Table, out: &mut [u8; OUT]) -> Option<usize> {
-    compress_within(page, table, out, Limits::ANY)
+    compress_within(page, table, out, TAGS + LINE_MAX).filter(|len| *len < PAGE)
 }
 
-/// Compresses a page unless it exceeds the limits: see [`compress`].
+/// Compresses a page unless its lines that are not zero take more than `per_line` bytes each, on an average; that
+/// is looked at after a quarter and three quarters of the page, and at its end. Else as [`compress`].
 #[inline(never)]
 pub fn compress_within(
     page: &Page,
     table: &mut Table,
     out: &mut [u8; OUT],
-    limits: Limits,
+    per_line: usize,
 ) -> Option<usize> {
-    compress_by::<Native>(page, table, out, limits)
+    compress_by::<Native>(page, table, out, per_line)
 }
 
 #[inline(always)]
@@ -201,7 +192,7 @@ fn compress_by<W: WordByWord>(
     page: &Page,
     table: &mut Table,
     out: &mut [u8; OUT],
-    limits: Limits,
+    per_line: usize,
 ) -> Option<usize> {
     let bitmap = lines_with_contents(page);
     out[..BITMAP].copy_from_slice(&bitmap.to_le_bytes());
@@ -225,13 +216,14 @@ fn compress_by<W: WordByWord>(
         left &= left - 1;
         encoder.first_line::<W>();
     }
-    for (lines, limit) in [16, 48, LINES].into_iter().zip(limits.0) {
+    for lines in [16, 48, LINES] {
         while left.trailing_zeros() < lines as u32 {
             encoder.line::<W>(left.trailing_zeros() as usize);
             left &= left - 1;
         }
-        let tags_and_payload = encoder.tags + encoder.payload - payload;
-        if tags_and_payload + (WORDS - encoder.near) > limit {
+        let tags = encoder.tags - BITMAP;
+        let bytes = tags + encoder.payload - payload + (WORDS - encoder.near);
+        if bytes > tags / TAGS * per_line {
             return None;
         }
     }
@@ -700,14 +692,19 @@ mod x86_64 {
         ) -> usize {
             let meaning: *const Meaning = &raw const MEANING;
             let (mut stride, mut newest) = (decoder.stride, decoder.newest);
-            let page = decoder.page.as_mut_ptr();
             let mut tags = u32::from_le_bytes(tags);
             let mut from = input.as_ptr();
+            let page = decoder.page.as_mut_ptr();
             let first = line * LINE;
-            // SAFETY: `near` is within `data`.
-            let mut near_from = unsafe { decoder.data.as_ptr().add(decoder.near) };
+            // SAFETY: `near` is within `data`, and the line within the page.
+            let (mut near_from, words) = unsafe {
+                (
+                    decoder.data.as_ptr().add(decoder.near),
+                    page.add(line * LINE_MAX),
+                )
+            };
             macro_rules! word {
-                ($j:literal) => {
+                ($j:literal, $load:literal, $store:literal, $($operand:ident)*) => {
                     asm!(
                         "mov {tag:e}, {tags:e}",
                         "and {tag:e}, 15",
@@ -720,19 +717,16 @@ mod x86_64 {
                         "cmovb {newest}, {near}",
                         "cmovb {base}, {near}",
                         "sbb {near_from}, 0",
-                        "lea {base:e}, [{base} + {first} + {j} - 256]",
-                        "and {base:e}, 511",
-                        "mov {base}, qword ptr [{page} + 8 * {base}]",
+                        $load,
                         "and {word}, qword ptr [{meaning} + 8 * {tag}]",
                         "and {base}, qword ptr [{meaning} + 8 * {tag} + {high}]",
                         "add {from}, qword ptr [{meaning} + 8 * {tag} + {bytes}]",
                         "or {word}, {base}",
-                        "mov qword ptr [{page} + 8 * {first} + 8 * {j}], {word}",
+                        $store,
                         j = const $j,
                         high = const offset_of!(Meaning, high),
                         bytes = const offset_of!(Meaning, bytes),
-                        page = in(reg) page,
-                        first = in(reg) first,
+                        $($operand = in(reg) $operand,)*
                         meaning = in(reg) meaning,
                         t_tags = in(reg) T_TAGS,
                         stride = in(reg) stride,
@@ -748,21 +742,41 @@ mod x86_64 {
                     )
                 };
             }
-            // SAFETY: bases are masked to words of the page, words are of a line of it. Eight bytes are read from
-            // `input` after at most 8 for each word before, and a distance for each word, of which there
-            // are as many and one more before `near`.
+            macro_rules! words {
+                ($load:literal, $store:literal, $($operand:ident)*) => {
+                    word!(0, $load, $store, $($operand)*);
+                    word!(1, $load, $store, $($operand)*);
+                    stride = newest;
+                    word!(2, $load, $store, $($operand)*);
+                    word!(3, $load, $store, $($operand)*);
+                    stride = newest;
+                    word!(4, $load, $store, $($operand)*);
+                    word!(5, $load, $store, $($operand)*);
+                    stride = newest;
+                    word!(6, $load, $store, $($operand)*);
+                    word!(7, $load, $store, $($operand)*);
+                };
+            }
+            // SAFETY: bases are words of the page: up to 256 before the line's, or those of the first lines
+            // masked to be so. Words are of a line of it. Eight bytes are read from `input` after at most
+            // 8 for each word before, and a distance for each word, of which there are as many and one
+            // more before `near`.
             unsafe {
-                word!(0);
-                word!(1);
-                stride = newest;
-                word!(2);
-                word!(3);
-                stride = newest;
-                word!(4);
-                word!(5);
-                stride = newest;
-                word!(6);
-                word!(7);
+                if first >= 256 {
+                    words!(
+                        "mov {base}, qword ptr [{words} + 8 * {base} + 8 * {j} - 2048]",
+                        "mov qword ptr [{words} + 8 * {j}], {word}",
+                        words
+                    );
+                } else {
+                    words!(
+                        "lea {base:e}, [{base} + {first} + {j} - 256]\n\
+                         and {base:e}, 511\n\
+                         mov {base}, qword ptr [{page} + 8 * {base}]",
+                        "mov qword ptr [{page} + 8 * {first} + 8 * {j}], {word}",
+                        page first
+                    );
+                }
                 debug_assert_eq!(tags, 0, "tags used");
                 decoder.near = near_from.offset_from_unsigned(decoder.data.as_ptr());
                 decoder.stride = newest;
@@ -804,9 +818,9 @@ mod tests {
         for seed in 0..400 {
             let page = page(seed);
             let mut one = [0; OUT];
-            let len = compress_by::<Native>(&page, &mut table, &mut one, Limits::ANY);
+            let len = compress_by::<Native>(&page, &mut table, &mut one, TAGS + LINE_MAX);
             let mut two = [0; OUT];
-            let same = compress_by::<Portable>(&page, &mut table, &mut two, Limits::ANY);
+            let same = compress_by::<Portable>(&page, &mut table, &mut two, TAGS + LINE_MAX);
             assert_eq!(len, same, "seed {seed}");
             let Some(len) = len else { continue };
             assert!(one[..len] == two[..len], "seed {seed}");

@@ -324,7 +324,7 @@ impl Machine {
             touches: 0,
             enabled: true,
             keep_incompressible: true,
-            codec: Codec::Lz4,
+            codec: Codec::Adaptive,
             limit: format!("{}%", spec.limit),
             failure: None,
             spec: spec.clone(),

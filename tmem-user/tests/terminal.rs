@@ -160,9 +160,9 @@ fn keys_change_the_limit_and_q_gives_the_terminal_back() -> Result<()> {
     dashboard.press("Llots\r")?;
     dashboard.wait_for_text("! limit: value \"512Klots\" is not allowed")?;
     dashboard.press("C")?;
-    dashboard.wait_for_text("codec: lz4 -> none")?;
+    dashboard.wait_for_text("codec: adaptive -> px64")?;
     dashboard.press("u")?;
-    dashboard.wait_for_text("codec: none -> lz4")?;
+    dashboard.wait_for_text("codec: px64 -> adaptive")?;
     dashboard.press("\t")?;
     dashboard.wait_for_text("Pool 0 swap (persistent)")?;
     dashboard.press("q")?;

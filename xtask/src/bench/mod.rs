@@ -3,6 +3,7 @@
 //! Native figures want optimised code, so xtask starts itself again under the profile
 //! `bench-native`: one codegen unit and fat LTO, as the kernel object is built.
 
+mod codec;
 mod engine;
 mod swap;
 mod zram;
@@ -15,6 +16,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tmem_tests::Kernel;
 
+use crate::corpus::Split;
 use crate::process::{cargo, run as run_program, say};
 
 /// What can be measured.
@@ -22,6 +24,8 @@ use crate::process::{cargo, run as run_program, say};
 pub(crate) enum Topic {
     /// The engine in this process, against its codec alone.
     Engine,
+    /// The codecs alone, against the kernel's LZ4.
+    Codec,
     /// A swap workload in a virtual machine, in counted instructions.
     Swap,
 }
@@ -34,6 +38,9 @@ pub(crate) struct Args {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Codecs: on the pages that they are tuned with, instead of those they are judged by.
+    #[arg(long)]
+    train: bool,
     /// The kernel that swaps.
     #[arg(long, default_value = "6.12")]
     kernel: Kernel,
@@ -241,6 +248,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "bench-native",
             "--package",
             "xtask",
+            "--features",
+            "baselines",
             "--",
         ]);
         return run_program(again.args(env::args_os().skip(1)));
@@ -252,6 +261,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for topic in topics {
         let Report { rows, notes } = match topic {
             Topic::Engine => engine::run()?,
+            Topic::Codec => codec::run(if args.train {
+                Split::Train
+            } else {
+                Split::Test
+            })?,
             Topic::Swap => swap::run(args.kernel)?,
         };
         failed += rows.iter().filter(|row| row.ok() == Some(false)).count();

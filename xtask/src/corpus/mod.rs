@@ -224,7 +224,7 @@ pub(crate) fn classes(bytes_per_class: usize) -> Result<Vec<(Class, Vec<Page>)>>
 }
 
 /// `count` of `items`, at even distances, in order.
-fn evenly<T: Copy>(items: &[T], count: usize) -> impl Iterator<Item = T> + '_ {
+pub(crate) fn evenly<T: Copy>(items: &[T], count: usize) -> impl Iterator<Item = T> + '_ {
     let count = count.min(items.len());
     (0..count).map(move |i| items[i * items.len() / count])
 }
