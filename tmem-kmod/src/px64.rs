@@ -177,17 +177,19 @@ pub fn compress(page: &Page, table: &mut Table, out: &mut [u8; OUT]) -> Option<u
 
 /// Compresses a page unless its lines that are not zero take more than `per_line` bytes each, on an average; that
 /// is looked at after a quarter and three quarters of the page, and at its end. Else as [`compress`].
-#[inline(never)]
 pub fn compress_within(
     page: &Page,
     table: &mut Table,
     out: &mut [u8; OUT],
     per_line: usize,
 ) -> Option<usize> {
-    compress_by::<Native>(page, table, out, per_line)
+    match Native::instruction() {
+        Instruction::Lzcnt => compress_by::<Native>(page, table, out, per_line),
+        Instruction::Bsr => compress_by::<WithoutLzcnt>(page, table, out, per_line),
+    }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn compress_by<W: WordByWord>(
     page: &Page,
     table: &mut Table,
@@ -198,7 +200,7 @@ fn compress_by<W: WordByWord>(
     out[..BITMAP].copy_from_slice(&bitmap.to_le_bytes());
     let payload = BITMAP + TAGS * bitmap.count_ones() as usize;
     let Table { lookups, nears } = table;
-    let lookup = &mut lookups[W::instruction() as usize];
+    let lookup = &mut lookups[W::COUNTS_BY as usize];
     lookup.seen = [0; 256];
     let mut encoder = Encoder {
         page,
@@ -361,8 +363,8 @@ struct Decoder<'a> {
 
 /// The work on the words of a line.
 trait WordByWord {
-    /// What the difference's bits are counted by.
-    fn instruction() -> Instruction;
+    /// What the differences' bits are counted by.
+    const COUNTS_BY: Instruction;
 
     /// Writes the payload of a line's words from word `FROM` on, 0 or 1, with their distances. The tags
     /// of that and those before, in the upper half.
@@ -400,11 +402,17 @@ fn store(out: &mut [u8; OUT], at: usize, word: u64) {
 #[cfg(any(test, miri, not(target_arch = "x86_64")))]
 struct Portable;
 
+#[cfg(any(miri, not(target_arch = "x86_64")))]
+impl Portable {
+    /// What it counts by.
+    fn instruction() -> Instruction {
+        Self::COUNTS_BY
+    }
+}
+
 #[cfg(any(test, miri, not(target_arch = "x86_64")))]
 impl WordByWord for Portable {
-    fn instruction() -> Instruction {
-        Instruction::Lzcnt
-    }
+    const COUNTS_BY: Instruction = Instruction::Lzcnt;
 
     unsafe fn encode<const FROM: usize>(
         encoder: &mut Encoder<'_>,
@@ -498,8 +506,10 @@ const fn low_bytes(bytes: u8) -> u64 {
 
 #[cfg(any(miri, not(target_arch = "x86_64")))]
 use Portable as Native;
+#[cfg(any(miri, not(target_arch = "x86_64")))]
+use Portable as WithoutLzcnt;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-use x86_64::Assembly as Native;
+use x86_64::{Lzcnt as Native, WithoutLzcnt};
 
 /// In assembly, because the compiler makes branches of such choices, or keeps what should be in registers
 /// on the stack: 2 to 4 times the cost.
@@ -512,8 +522,11 @@ mod x86_64 {
         Decoder, Encoder, Instruction, LINE, LINE_MAX, Lookup, TAG, TAGS, WordByWord, low_bytes,
     };
 
+    /// For processors that have LZCNT.
+    pub(super) struct Lzcnt;
+
     /// With what every x86-64 processor has.
-    pub(super) struct Assembly;
+    pub(super) struct WithoutLzcnt;
 
     /// The tags with base T, a bit each.
     const T_TAGS: u64 = {
@@ -559,9 +572,10 @@ mod x86_64 {
         meaning
     };
 
-    impl WordByWord for Assembly {
+    impl Lzcnt {
+        /// What this processor counts by.
         #[inline(always)]
-        fn instruction() -> Instruction {
+        pub(super) fn instruction() -> Instruction {
             let mut zeros = 64_u64;
             // SAFETY: registers only. A processor without LZCNT takes it for BSR.
             unsafe {
@@ -574,113 +588,19 @@ mod x86_64 {
                 Instruction::Bsr
             }
         }
+    }
+
+    impl WordByWord for Lzcnt {
+        const COUNTS_BY: Instruction = Instruction::Lzcnt;
 
         #[inline(always)]
         unsafe fn encode<const FROM: usize>(
             encoder: &mut Encoder<'_>,
             line: usize,
-            mut tags: u64,
+            tags: u64,
         ) -> u64 {
-            let lookup: *mut Lookup = encoder.lookup;
-            let (mut stride, mut newest) = (encoder.stride, encoder.newest);
-            let mut i = line * LINE + FROM;
-            // SAFETY: the line is in the page; the caller promises that payload and distances have room.
-            let (words, mut out, mut near_to) = unsafe {
-                (
-                    encoder.page.as_ptr().add(line * LINE_MAX),
-                    encoder.out.as_mut_ptr().add(encoder.payload),
-                    encoder.nears.as_mut_ptr().add(encoder.near),
-                )
-            };
-            macro_rules! word {
-                ($j:literal) => {
-                    asm!(
-                        "mov {word}, qword ptr [{words} + 8 * {j}]",
-                        // The newest word of the same hash, and this one in its place.
-                        "mov {a}, {word}",
-                        "shr {a}, 16",
-                        "imul {a}, qword ptr [{lookup} + {factor}]",
-                        "shr {a}, 56",
-                        "movzx {near:e}, byte ptr [{lookup} + {a}]",
-                        "mov byte ptr [{lookup} + {a}], {i:l}",
-                        "sub {near:l}, {i:l}",
-                        "inc {i:e}",
-                        // Differences.
-                        "mov {b}, qword ptr [{words} + 8 * {stride} + 8 * {j} - 2048]",
-                        "mov {c}, qword ptr [{words} + 8 * {near} + 8 * {j} - 2048]",
-                        "xor {b}, {word}",
-                        "xor {c}, {word}",
-                        // Their choices. The immediate moves are for BSR.
-                        "mov {a:e}, 64",
-                        "lzcnt {a}, {b}",
-                        "mov {b:e}, 64",
-                        "lzcnt {b}, {c}",
-                        "mov {c:e}, 64",
-                        "lzcnt {c}, {word}",
-                        "mov {a}, qword ptr [{lookup} + 8 * {a} + {choices_r}]",
-                        "mov {b}, qword ptr [{lookup} + 8 * {b} + {choices_t}]",
-                        "mov {c}, qword ptr [{lookup} + 8 * {c} + {choices_z}]",
-                        // The smallest. What is written for T beside its choice is written always, and counts
-                        // if it is T.
-                        "mov byte ptr [{near_to}], {near:l}",
-                        "mov qword ptr [{out}], {word}",
-                        "cmp {a}, {c}",
-                        "cmovb {c}, {a}",
-                        "cmp {b}, {c}",
-                        "cmovb {c}, {b}",
-                        "cmovb {newest}, {near}",
-                        "sbb {near_to}, 0",
-                        "movzx {b:e}, {c:l}",
-                        "add {out}, {b}",
-                        "shr {tags}, 4",
-                        "or {tags}, {c}",
-                        j = const $j,
-                        factor = const offset_of!(Lookup, factor),
-                        choices_z = const offset_of!(Lookup, choices),
-                        choices_r = const offset_of!(Lookup, choices) + ROW,
-                        choices_t = const offset_of!(Lookup, choices) + 2 * ROW,
-                        words = in(reg) words,
-                        lookup = in(reg) lookup,
-                        stride = in(reg) stride,
-                        newest = inout(reg) newest,
-                        i = inout(reg) i,
-                        out = inout(reg) out,
-                        near_to = inout(reg) near_to,
-                        tags = inout(reg) tags,
-                        word = out(reg) _,
-                        near = out(reg) _,
-                        a = out(reg) _,
-                        b = out(reg) _,
-                        c = out(reg) _,
-                        options(nostack),
-                    )
-                };
-            }
-            // SAFETY: T is 1 to 256 words back, of the words before if there are as many: a slot that was not
-            // written names word 0, or 256 from there on. R is such a distance, used later, or 1. Nothing is
-            // before a line but lines, and nothing before word 1 of the first but word 0. What is
-            // written is in `seen`, and where the caller promises room.
-            unsafe {
-                if FROM == 0 {
-                    word!(0);
-                }
-                word!(1);
-                stride = newest;
-                word!(2);
-                word!(3);
-                stride = newest;
-                word!(4);
-                word!(5);
-                stride = newest;
-                word!(6);
-                word!(7);
-                encoder.payload = out.offset_from_unsigned(encoder.out.as_ptr());
-                encoder.near = near_to.offset_from_unsigned(encoder.nears.as_ptr());
-            }
-            debug_assert_eq!(i, line * LINE + LINE, "words counted");
-            encoder.stride = newest;
-            encoder.newest = newest;
-            tags
+            // SAFETY: by the caller's promise.
+            unsafe { encode::<FROM, true>(encoder, line, tags) }
         }
 
         #[inline(always)]
@@ -690,99 +610,262 @@ mod x86_64 {
             tags: [u8; TAGS],
             input: &[u8; LINE_MAX],
         ) -> usize {
-            let meaning: *const Meaning = &raw const MEANING;
-            let (mut stride, mut newest) = (decoder.stride, decoder.newest);
-            let mut tags = u32::from_le_bytes(tags);
-            let mut from = input.as_ptr();
-            let page = decoder.page.as_mut_ptr();
-            let first = line * LINE;
-            // SAFETY: `near` is within `data`, and the line within the page.
-            let (mut near_from, words) = unsafe {
-                (
-                    decoder.data.as_ptr().add(decoder.near),
-                    page.add(line * LINE_MAX),
+            // SAFETY: by the caller's promise.
+            unsafe { decode(decoder, line, tags, input) }
+        }
+    }
+
+    impl WordByWord for WithoutLzcnt {
+        const COUNTS_BY: Instruction = Instruction::Bsr;
+
+        #[inline(always)]
+        unsafe fn encode<const FROM: usize>(
+            encoder: &mut Encoder<'_>,
+            line: usize,
+            tags: u64,
+        ) -> u64 {
+            // SAFETY: by the caller's promise.
+            unsafe { encode::<FROM, false>(encoder, line, tags) }
+        }
+
+        #[inline(always)]
+        unsafe fn decode(
+            decoder: &mut Decoder<'_>,
+            line: usize,
+            tags: [u8; TAGS],
+            input: &[u8; LINE_MAX],
+        ) -> usize {
+            // SAFETY: by the caller's promise.
+            unsafe { decode(decoder, line, tags, input) }
+        }
+    }
+
+    /// See [`WordByWord::encode`].
+    ///
+    /// # Safety
+    /// The same.
+    #[inline(always)]
+    unsafe fn encode<const FROM: usize, const LZCNT: bool>(
+        encoder: &mut Encoder<'_>,
+        line: usize,
+        mut tags: u64,
+    ) -> u64 {
+        let lookup: *mut Lookup = encoder.lookup;
+        let (mut stride, mut newest) = (encoder.stride, encoder.newest);
+        let mut i = line * LINE + FROM;
+        // SAFETY: the line is in the page; the caller promises that payload and distances have room.
+        let (words, mut out, mut near_to) = unsafe {
+            (
+                encoder.page.as_ptr().add(line * LINE_MAX),
+                encoder.out.as_mut_ptr().add(encoder.payload),
+                encoder.nears.as_mut_ptr().add(encoder.near),
+            )
+        };
+        macro_rules! word {
+            ($j:literal, $count:literal, $a:literal, $b:literal, $c:literal) => {
+                asm!(
+                    "mov {word}, qword ptr [{words} + 8 * {j}]",
+                    // The newest word of the same hash, and this one in its place.
+                    "mov {a}, {word}",
+                    "shr {a}, 16",
+                    "imul {a}, qword ptr [{lookup} + {factor}]",
+                    "shr {a}, 56",
+                    "movzx {near:e}, byte ptr [{lookup} + {a}]",
+                    "mov byte ptr [{lookup} + {a}], {i:l}",
+                    "sub {near:l}, {i:l}",
+                    "inc {i:e}",
+                    // Differences.
+                    "mov {b}, qword ptr [{words} + 8 * {stride} + 8 * {j} - 2048]",
+                    "mov {c}, qword ptr [{words} + 8 * {near} + 8 * {j} - 2048]",
+                    "xor {b}, {word}",
+                    "xor {c}, {word}",
+                    // Their choices.
+                    concat!($a, $count, " {a}, {b}"),
+                    concat!($b, $count, " {b}, {c}"),
+                    concat!($c, $count, " {c}, {word}"),
+                    "mov {a}, qword ptr [{lookup} + 8 * {a} + {choices_r}]",
+                    "mov {b}, qword ptr [{lookup} + 8 * {b} + {choices_t}]",
+                    "mov {c}, qword ptr [{lookup} + 8 * {c} + {choices_z}]",
+                    // The smallest. What is written for T beside its choice is written always, and counts
+                    // if it is T.
+                    "mov byte ptr [{near_to}], {near:l}",
+                    "mov qword ptr [{out}], {word}",
+                    "cmp {a}, {c}",
+                    "cmovb {c}, {a}",
+                    "cmp {b}, {c}",
+                    "cmovb {c}, {b}",
+                    "cmovb {newest}, {near}",
+                    "sbb {near_to}, 0",
+                    "movzx {b:e}, {c:l}",
+                    "add {out}, {b}",
+                    "shr {tags}, 4",
+                    "or {tags}, {c}",
+                    j = const $j,
+                    factor = const offset_of!(Lookup, factor),
+                    choices_z = const offset_of!(Lookup, choices),
+                    choices_r = const offset_of!(Lookup, choices) + ROW,
+                    choices_t = const offset_of!(Lookup, choices) + 2 * ROW,
+                    words = in(reg) words,
+                    lookup = in(reg) lookup,
+                    stride = in(reg) stride,
+                    newest = inout(reg) newest,
+                    i = inout(reg) i,
+                    out = inout(reg) out,
+                    near_to = inout(reg) near_to,
+                    tags = inout(reg) tags,
+                    word = out(reg) _,
+                    near = out(reg) _,
+                    a = out(reg) _,
+                    b = out(reg) _,
+                    c = out(reg) _,
+                    options(nostack),
                 )
             };
-            macro_rules! word {
-                ($j:literal, $load:literal, $store:literal, $($operand:ident)*) => {
-                    asm!(
-                        "mov {tag:e}, {tags:e}",
-                        "and {tag:e}, 15",
-                        "shr {tags:e}, 4",
-                        "movzx {near:e}, byte ptr [{near_from}]",
-                        "mov {word}, qword ptr [{from}]",
-                        // The distance, which is the newest if it is T.
-                        "mov {base}, {stride}",
-                        "bt {t_tags:e}, {tag:e}",
-                        "cmovb {newest}, {near}",
-                        "cmovb {base}, {near}",
-                        "sbb {near_from}, 0",
-                        $load,
-                        "and {word}, qword ptr [{meaning} + 8 * {tag}]",
-                        "and {base}, qword ptr [{meaning} + 8 * {tag} + {high}]",
-                        "add {from}, qword ptr [{meaning} + 8 * {tag} + {bytes}]",
-                        "or {word}, {base}",
-                        $store,
-                        j = const $j,
-                        high = const offset_of!(Meaning, high),
-                        bytes = const offset_of!(Meaning, bytes),
-                        $($operand = in(reg) $operand,)*
-                        meaning = in(reg) meaning,
-                        t_tags = in(reg) T_TAGS,
-                        stride = in(reg) stride,
-                        newest = inout(reg) newest,
-                        from = inout(reg) from,
-                        near_from = inout(reg) near_from,
-                        tags = inout(reg) tags,
-                        tag = out(reg) _,
-                        near = out(reg) _,
-                        word = out(reg) _,
-                        base = out(reg) _,
-                        options(nostack),
-                    )
-                };
-            }
-            macro_rules! words {
-                ($load:literal, $store:literal, $($operand:ident)*) => {
-                    word!(0, $load, $store, $($operand)*);
-                    word!(1, $load, $store, $($operand)*);
-                    stride = newest;
-                    word!(2, $load, $store, $($operand)*);
-                    word!(3, $load, $store, $($operand)*);
-                    stride = newest;
-                    word!(4, $load, $store, $($operand)*);
-                    word!(5, $load, $store, $($operand)*);
-                    stride = newest;
-                    word!(6, $load, $store, $($operand)*);
-                    word!(7, $load, $store, $($operand)*);
-                };
-            }
-            // SAFETY: bases are words of the page: up to 256 before the line's, or those of the first lines
-            // masked to be so. Words are of a line of it. Eight bytes are read from `input` after at most
-            // 8 for each word before, and a distance for each word, of which there are as many and one
-            // more before `near`.
-            unsafe {
-                if first >= 256 {
-                    words!(
-                        "mov {base}, qword ptr [{words} + 8 * {base} + 8 * {j} - 2048]",
-                        "mov qword ptr [{words} + 8 * {j}], {word}",
-                        words
-                    );
-                } else {
-                    words!(
-                        "lea {base:e}, [{base} + {first} + {j} - 256]\n\
-                         and {base:e}, 511\n\
-                         mov {base}, qword ptr [{page} + 8 * {base}]",
-                        "mov qword ptr [{page} + 8 * {first} + 8 * {j}], {word}",
-                        page first
-                    );
+        }
+        macro_rules! words {
+            ($count:literal, $a:literal, $b:literal, $c:literal) => {
+                if FROM == 0 {
+                    word!(0, $count, $a, $b, $c);
                 }
-                debug_assert_eq!(tags, 0, "tags used");
-                decoder.near = near_from.offset_from_unsigned(decoder.data.as_ptr());
-                decoder.stride = newest;
-                decoder.newest = newest;
-                from.offset_from_unsigned(input.as_ptr())
+                word!(1, $count, $a, $b, $c);
+                stride = newest;
+                word!(2, $count, $a, $b, $c);
+                word!(3, $count, $a, $b, $c);
+                stride = newest;
+                word!(4, $count, $a, $b, $c);
+                word!(5, $count, $a, $b, $c);
+                stride = newest;
+                word!(6, $count, $a, $b, $c);
+                word!(7, $count, $a, $b, $c);
+            };
+        }
+        // SAFETY: T is 1 to 256 words back, of the words before if there are as many: a slot that was not
+        // written names word 0, or 256 from there on. R is such a distance, used later, or 1. Nothing is
+        // before a line but lines, and nothing before word 1 of the first but word 0. What is
+        // written is in `seen`, and where the caller promises room.
+        unsafe {
+            if LZCNT {
+                words!("lzcnt", "", "", "");
+            } else {
+                words!(
+                    "bsr",
+                    "mov {a:e}, 64\n",
+                    "mov {b:e}, 64\n",
+                    "mov {c:e}, 64\n"
+                );
             }
+            encoder.payload = out.offset_from_unsigned(encoder.out.as_ptr());
+            encoder.near = near_to.offset_from_unsigned(encoder.nears.as_ptr());
+        }
+        debug_assert_eq!(i, line * LINE + LINE, "words counted");
+        encoder.stride = newest;
+        encoder.newest = newest;
+        tags
+    }
+
+    /// See [`WordByWord::decode`].
+    ///
+    /// # Safety
+    /// The same.
+    #[inline(always)]
+    unsafe fn decode(
+        decoder: &mut Decoder<'_>,
+        line: usize,
+        tags: [u8; TAGS],
+        input: &[u8; LINE_MAX],
+    ) -> usize {
+        let meaning: *const Meaning = &raw const MEANING;
+        let (mut stride, mut newest) = (decoder.stride, decoder.newest);
+        let mut tags = u32::from_le_bytes(tags);
+        let mut from = input.as_ptr();
+        let page = decoder.page.as_mut_ptr();
+        let first = line * LINE;
+        // SAFETY: `near` is within `data`, and the line within the page.
+        let (mut near_from, words) = unsafe {
+            (
+                decoder.data.as_ptr().add(decoder.near),
+                page.add(line * LINE_MAX),
+            )
+        };
+        macro_rules! word {
+            ($j:literal, $load:literal, $store:literal, $($operand:ident)*) => {
+                asm!(
+                    "mov {tag:e}, {tags:e}",
+                    "and {tag:e}, 15",
+                    "shr {tags:e}, 4",
+                    "movzx {near:e}, byte ptr [{near_from}]",
+                    "mov {word}, qword ptr [{from}]",
+                    // The distance, which is the newest if it is T.
+                    "mov {base}, {stride}",
+                    "bt {t_tags:e}, {tag:e}",
+                    "cmovb {newest}, {near}",
+                    "cmovb {base}, {near}",
+                    "sbb {near_from}, 0",
+                    $load,
+                    "and {word}, qword ptr [{meaning} + 8 * {tag}]",
+                    "and {base}, qword ptr [{meaning} + 8 * {tag} + {high}]",
+                    "add {from}, qword ptr [{meaning} + 8 * {tag} + {bytes}]",
+                    "or {word}, {base}",
+                    $store,
+                    j = const $j,
+                    high = const offset_of!(Meaning, high),
+                    bytes = const offset_of!(Meaning, bytes),
+                    $($operand = in(reg) $operand,)*
+                    meaning = in(reg) meaning,
+                    t_tags = in(reg) T_TAGS,
+                    stride = in(reg) stride,
+                    newest = inout(reg) newest,
+                    from = inout(reg) from,
+                    near_from = inout(reg) near_from,
+                    tags = inout(reg) tags,
+                    tag = out(reg) _,
+                    near = out(reg) _,
+                    word = out(reg) _,
+                    base = out(reg) _,
+                    options(nostack),
+                )
+            };
+        }
+        macro_rules! words {
+            ($load:literal, $store:literal, $($operand:ident)*) => {
+                word!(0, $load, $store, $($operand)*);
+                word!(1, $load, $store, $($operand)*);
+                stride = newest;
+                word!(2, $load, $store, $($operand)*);
+                word!(3, $load, $store, $($operand)*);
+                stride = newest;
+                word!(4, $load, $store, $($operand)*);
+                word!(5, $load, $store, $($operand)*);
+                stride = newest;
+                word!(6, $load, $store, $($operand)*);
+                word!(7, $load, $store, $($operand)*);
+            };
+        }
+        // SAFETY: bases are words of the page: up to 256 before the line's, or those of the first lines
+        // masked to be so. Words are of a line of it. Eight bytes are read from `input` after at most
+        // 8 for each word before, and a distance for each word, of which there are as many and one
+        // more before `near`.
+        unsafe {
+            if first >= 256 {
+                words!(
+                    "mov {base}, qword ptr [{words} + 8 * {base} + 8 * {j} - 2048]",
+                    "mov qword ptr [{words} + 8 * {j}], {word}",
+                    words
+                );
+            } else {
+                words!(
+                    "lea {base:e}, [{base} + {first} + {j} - 256]\n\
+                     and {base:e}, 511\n\
+                     mov {base}, qword ptr [{page} + 8 * {base}]",
+                    "mov qword ptr [{page} + 8 * {first} + 8 * {j}], {word}",
+                    page first
+                );
+            }
+            debug_assert_eq!(tags, 0, "tags used");
+            decoder.near = near_from.offset_from_unsigned(decoder.data.as_ptr());
+            decoder.stride = newest;
+            decoder.newest = newest;
+            from.offset_from_unsigned(input.as_ptr())
         }
     }
 }
@@ -814,11 +897,16 @@ mod tests {
 
     #[test]
     fn assembly_and_portable_code_agree() {
+        agree::<Native>();
+        agree::<WithoutLzcnt>();
+    }
+
+    fn agree<W: WordByWord>() {
         let mut table = Table::new();
         for seed in 0..400 {
             let page = page(seed);
             let mut one = [0; OUT];
-            let len = compress_by::<Native>(&page, &mut table, &mut one, TAGS + LINE_MAX);
+            let len = compress_by::<W>(&page, &mut table, &mut one, TAGS + LINE_MAX);
             let mut two = [0; OUT];
             let same = compress_by::<Portable>(&page, &mut table, &mut two, TAGS + LINE_MAX);
             assert_eq!(len, same, "seed {seed}");
@@ -831,7 +919,7 @@ mod tests {
                 data[at] ^= damage as u8;
                 let [mut one, mut two] = [[0x55; PAGE], [0xAA; PAGE]];
                 let results = (
-                    decompress_by::<Native>(&data, &mut one),
+                    decompress_by::<W>(&data, &mut one),
                     decompress_by::<Portable>(&data, &mut two),
                 );
                 assert_eq!(results.0, results.1, "seed {seed}, damage {damage}");

@@ -35,6 +35,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("object_symbols", symbols),
     ("object_registers", registers),
     ("object_stack", stack),
+    ("object_branches", branches),
     ("object_same_for_all", same_for_all),
 ];
 
@@ -171,6 +172,42 @@ fn stack_taken(line: &str) -> u64 {
     }
 }
 
+/// Functions of px64 that must not branch on what a word holds: part of the name, and how many words they
+/// have one after the other.
+const WORD_BY_WORD: &[(&str, usize)] = &[("px6411compress_by", 15), ("px6410decompress", 16)];
+
+/// Conditional jumps that their loops and checks take at the most; with one more for each word there would be
+/// at least 15 more than the 20 that there are.
+const JUMPS: usize = 28;
+
+/// The words of a page are chosen among by conditional moves.
+fn branches(modules: &Modules, _: &[Modules]) -> Result<()> {
+    let text = assembly(modules)?;
+    for (name, words) in WORD_BY_WORD {
+        let (moves, jumps) = moves_and_jumps(&text, name)
+            .with_context(|| format!("no function {name} in the assembly"))?;
+        ensure!(
+            moves >= 2 * words && jumps <= JUMPS,
+            "{name}: {moves} conditional moves for {words} words, {jumps} conditional jumps"
+        );
+    }
+    Ok(())
+}
+
+/// Conditional moves and jumps of the function with this in its name.
+fn moves_and_jumps(text: &str, name: &str) -> Option<(usize, usize)> {
+    let label = |line: &&str| line.ends_with(':') && line.contains(name) && !line.starts_with('.');
+    let begin = text.lines().position(|line| label(&line))?;
+    let body = text.lines().skip(begin);
+    let mut counts = (0, 0);
+    for line in body.take_while(|line| !line.trim_start().starts_with(".size")) {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        counts.0 += usize::from(word.starts_with("cmov"));
+        counts.1 += usize::from(word.starts_with('j') && word != "jmp");
+    }
+    Some(counts)
+}
+
 /// Each kernel got the same assembly.
 fn same_for_all(modules: &Modules, all: &[Modules]) -> Result<()> {
     let first = all.first().context("no kernel")?;
@@ -202,6 +239,14 @@ mod tests {
             foreign_registers(text).into_iter().collect::<Vec<_>>(),
             ["xmm0"]
         );
+    }
+
+    #[test]
+    fn moves_and_jumps_are_those_of_one_function() {
+        let text = "\tcall a_px\na_px:\n\tcmovbq %rax, %rbx\n\tjne .L1\n\tjmp .L2\n.L1:\n\tja .L2\n\t.size a_px, 9\n\
+                    b:\n\tjne b\n";
+        assert_eq!(moves_and_jumps(text, "_px"), Some((1, 2)));
+        assert_eq!(moves_and_jumps(text, "none"), None);
     }
 
     #[test]
