@@ -438,7 +438,7 @@ fn the_embedded_engine_needs_no_module() {
         lines[0].starts_with("limit: ") && lines[0].ends_with(" -> 40%"),
         "{text}"
     );
-    assert_eq!(lines[1], "codec: lz4 -> none");
+    assert_eq!(lines[1], "codec: adaptive -> none");
     assert_eq!(lines[2], "pools.0.weight: 100 -> 7");
 }
 
