@@ -112,13 +112,16 @@ fn now() -> f64 {
 }
 
 fn codecs() -> Result<Vec<Box<dyn PageCodec>>> {
-    let mut codecs: Vec<Box<dyn PageCodec>> = Vec::new();
     #[cfg(feature = "baselines")]
-    codecs.extend(baselines::all()?);
-    codecs.push(Ours::boxed("copy", Codec::None));
-    codecs.push(Ours::boxed("lz4", Codec::Lz4));
-    codecs.push(Ours::boxed("px64", Codec::Px64));
-    codecs.push(Ours::boxed("adaptive", Codec::Adaptive));
+    let mut codecs = baselines::all()?;
+    #[cfg(not(feature = "baselines"))]
+    let mut codecs: Vec<Box<dyn PageCodec>> = Vec::new();
+    codecs.extend([
+        Ours::boxed("copy", Codec::None),
+        Ours::boxed("lz4", Codec::Lz4),
+        Ours::boxed("px64", Codec::Px64),
+        Ours::boxed("adaptive", Codec::Adaptive),
+    ]);
     Ok(codecs)
 }
 
