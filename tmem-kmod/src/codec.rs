@@ -133,7 +133,8 @@ impl<H: Host> PageCodec for Hosted<'_, H> {
 /// Compresses into [`Scratch::data`]: with which codec, which is another than asked for if that one
 /// chooses, and the length in bytes. `None` if the page does not get small enough, and for
 /// [`Codec::None`].
-#[inline]
+// Not inlined: its variables would lie in the frame of a put.
+#[inline(never)]
 pub fn compress<H: Host>(
     host: &H,
     codec: Codec,

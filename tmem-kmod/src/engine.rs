@@ -223,8 +223,7 @@ impl<H: Host> Engine<H> {
             return Err(Outcome::RefusedLimit);
         }
         if let Some(word) = codec::fill_word(page) {
-            let entry = self.reserve(|_, entry, _| Ok((entry, Body::Fill(word))), handle, owner)?;
-            return self.insert(home, state, handle, entry, Outcome::StoredSame);
+            return self.put_same(home, state, handle, word, owner);
         }
         let codec = self.codec_of(home);
         let mut scratch = self.scratch();
@@ -252,6 +251,21 @@ impl<H: Host> Engine<H> {
             unsafe { store::write(&self.memory, slot.site, &scratch.data[..len]) };
         }
         self.insert(home, state, handle, entry, Outcome::Stored)
+    }
+
+    /// Keeps a page that is one word again and again.
+    // Not inlined: its variables would lie in the frame of a put.
+    #[inline(never)]
+    fn put_same(
+        &self,
+        home: &Pool,
+        state: State,
+        handle: Handle,
+        word: u32,
+        owner: u64,
+    ) -> Result<Report, Outcome> {
+        let entry = self.reserve(|_, entry, _| Ok((entry, Body::Fill(word))), handle, owner)?;
+        self.insert(home, state, handle, entry, Outcome::StoredSame)
     }
 
     /// Keeps a page as it is.
