@@ -615,9 +615,9 @@ impl Store {
         free as usize >= span + self.slots[class] as usize / 32
     }
 
-    /// Whether more than a 20th of a small store lies in free slots.
+    /// Whether more than a 32nd of a small store lies in free slots.
     fn is_scattered(&self) -> bool {
-        self.reach(CLASSES - 1) > 0 && self.span_bytes - self.slot_bytes > self.span_bytes / 20
+        self.reach(CLASSES - 1) > 0 && self.span_bytes - self.slot_bytes > self.span_bytes / 32
     }
 
     /// Chooses a span that is worth emptying and takes it off the lists; ends with
@@ -653,8 +653,9 @@ impl Store {
                 }
             }
         }
-        // A wake-up for every few slots would cost more than it finds.
-        self.calm = (self.span_bytes / (64 * PAGE as u64)).clamp(4, 1024);
+        // In a large store a wake-up for every few slots would cost more than it finds; in a
+        // small one the few that are missed would show.
+        self.calm = (self.span_bytes / (512 * PAGE as u64)).min(1024);
         None
     }
 
