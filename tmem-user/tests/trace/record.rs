@@ -60,7 +60,7 @@ fn every_operation_is_an_event_at_one_in_one() {
     let trace = read(&path);
     assert_eq!(trace.meta.sample_one_in, 1);
     assert!(trace.meta.source.contains("zipf:pages=2000"));
-    assert_eq!(trace.meta.tunables["codec"], "lz4");
+    assert_eq!(trace.meta.tunables["codec"], "adaptive");
     let End::Whole(finish) = trace.end else {
         panic!("{:?}", trace.end)
     };
