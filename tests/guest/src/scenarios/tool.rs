@@ -349,9 +349,9 @@ pub(super) fn check(context: &Context) -> Result<()> {
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
         Ok((output.status.code(), said))
     };
-    let (code, said) = judged(&["--min-ratio", "0.1", "--max-swap-written", "4000000"])?;
+    let (code, said) = judged(&["--min-hit-rate", "0.1", "--max-swap-written", "4000000"])?;
     ensure!(code == Some(0) && said["held"] == true, "{code:?}: {said}");
-    let (code, said) = judged(&["--min-ratio", "100000"])?;
+    let (code, said) = judged(&["--max-p99-get", "1ns"])?;
     ensure!(code == Some(1) && said["held"] == false, "{code:?}: {said}");
     stage.finish(context)
 }
