@@ -398,8 +398,10 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: FILE_KERNELS,
         ..file("file_mounts", FileSystem::Ext4, "", "")
     },
+    // A disk of its own: it looks there for pages that others would have left twice.
     Scenario {
         kernels: FILE_KERNELS,
+        own_boot: true,
         ..file("file_verify", FileSystem::Ext4, "", "")
     },
     Scenario {

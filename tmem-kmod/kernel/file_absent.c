@@ -49,8 +49,12 @@ int tmem_file_set_claim_guard(const char *text)
 
 int tmem_file_init(void)
 {
-	pr_info(TMEM_FILE_ABSENT "; swap pages are\n");
 	return 0;
+}
+
+const char *tmem_file_absence(void)
+{
+	return TMEM_FILE_ABSENT;
 }
 
 void tmem_file_exit(void)

@@ -442,6 +442,16 @@ int tmem_file_set_claim_guard(const char *text)
 /* -- life cycle ---------------------------------------------------------------- */
 
 /**
+ * tmem_file_absence - why file pages are not taken on this kernel
+ *
+ * Context: any. Return: the reason, or NULL: they are, once a file system is added.
+ */
+const char *tmem_file_absence(void)
+{
+	return NULL;
+}
+
+/**
  * tmem_file_init - make ready for file systems to be added
  *
  * Nothing is hooked by that.

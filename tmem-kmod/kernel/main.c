@@ -106,6 +106,8 @@ static int __init tmem_init(void)
 	err = tmem_swap_start();
 	if (err)
 		goto no_swap;
+	if (tmem_file_absence())
+		pr_info("%s; swap pages are\n", tmem_file_absence());
 	return 0;
 
 no_swap:

@@ -60,6 +60,7 @@ struct tmem_hook *tmem_swap_hooks(unsigned int *nr);
 
 /* The frontend for file pages: file_mount.c, or file_absent.c; and its files. */
 int tmem_file_init(void);
+const char *tmem_file_absence(void);
 void tmem_file_exit(void);
 struct tmem_hook *tmem_file_hook(unsigned int i);
 int tmem_file_sysfs_init(struct kobject *root);

@@ -371,7 +371,8 @@ pub(super) fn stock(context: &Context) -> Result<()> {
     let pool = &said["pools"][0];
     ensure!(pool["name"] == "zswap", "{said}");
     // Counted since 5.19.
-    if let Ok(stored) = tier::vmstat("zswpout") {
+    if context.kernel >= (5, 19) {
+        let stored = tier::vmstat("zswpout")?;
         let seen = pool["counters"]["outcomes"]["stored"].as_u64().unwrap_or(0);
         ensure!(
             seen > 0 && seen <= stored,
