@@ -31,6 +31,18 @@ const DEATHS: &[&str] = &[
     "not syncing",
 ];
 
+/// Of the lines after the first sign, those that say what broke and where.
+const PARTICULARS: &[&str] = &[
+    "kernel BUG at",
+    "WARNING:",
+    "BUG:",
+    "Oops:",
+    "Comm:",
+    "RIP: 0010:",
+];
+/// So many of them.
+const MOST_PARTICULARS: usize = 4;
+
 /// What the guest said of one scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -68,6 +80,8 @@ pub(crate) struct Console {
     data: Vec<String>,
     /// All lines.
     pub(crate) lines: Vec<String>,
+    /// The line that showed first that the kernel is broken.
+    death: Option<usize>,
     last: Instant,
 }
 
@@ -78,6 +92,7 @@ impl Console {
             outcomes: Vec::new(),
             data: Vec::new(),
             lines: Vec::new(),
+            death: None,
             last: Instant::now(),
         }
     }
@@ -106,7 +121,10 @@ impl Console {
                 Verdict::Continue
             }
             Some(Line::Done) => Verdict::Done,
-            None if DEATHS.iter().any(|words| line.contains(words)) => Verdict::Dead,
+            None if DEATHS.iter().any(|words| line.contains(words)) => {
+                self.death.get_or_insert(self.lines.len() - 1);
+                Verdict::Dead
+            }
             None => Verdict::Continue,
         }
     }
@@ -114,6 +132,28 @@ impl Console {
     /// Since the last outcome, or since power on.
     pub(crate) fn since_outcome(&self) -> Duration {
         self.last.elapsed()
+    }
+
+    /// What the kernel died of, in one line: the first sign, and what the lines after it say
+    /// of its kind and place. Empty if it did not.
+    pub(crate) fn last_words(&self) -> String {
+        let Some(death) = self.death else {
+            return String::new();
+        };
+        let mut words = self.lines[death].trim().to_owned();
+        self.lines[death + 1..]
+            .iter()
+            .filter(|line| {
+                PARTICULARS
+                    .iter()
+                    .any(|particular| line.contains(particular))
+            })
+            .take(MOST_PARTICULARS)
+            .for_each(|line| {
+                words.push_str("; ");
+                words.push_str(without_time(line));
+            });
+        words
     }
 
     /// Whether some line has `words`.
@@ -129,6 +169,18 @@ impl Console {
     /// The `n` lines before line `end`.
     pub(crate) fn before(&self, end: usize, n: usize) -> String {
         self.lines[end.saturating_sub(n)..end].join("\n")
+    }
+}
+
+/// A line of the kernel's log without the time before it.
+fn without_time(line: &str) -> &str {
+    match line
+        .trim()
+        .strip_prefix('[')
+        .and_then(|l| l.split_once("] "))
+    {
+        Some((_, rest)) => rest.trim_start(),
+        None => line.trim(),
     }
 }
 
@@ -168,6 +220,29 @@ mod tests {
         ] {
             assert_eq!(Console::new().line(line), Verdict::Dead, "{line}");
         }
+    }
+
+    #[test]
+    fn what_follows_the_first_sign_says_what_broke() {
+        let mut console = Console::new();
+        assert_eq!(console.last_words(), "");
+        for line in [
+            "[  142.3] WARNING of nobody",
+            "[  142.336530] ------------[ cut here ]------------",
+            "[  142.336600] WARNING: CPU: 1 PID: 77 at mm/truncate.c:9 f+0x1/0x2",
+            "[  142.336700] Modules linked in: tmem(OE) ext4",
+            "[  142.336800] CPU: 1 UID: 0 PID: 77 Comm: tmem-guest Tainted: G",
+            "[  142.336900] RIP: 0010:f+0x1/0x2",
+            "[  142.337000] RIP: 0033:0x7f",
+        ] {
+            console.line(line);
+        }
+        assert_eq!(
+            console.last_words(),
+            "[  142.336530] ------------[ cut here ]------------; \
+             WARNING: CPU: 1 PID: 77 at mm/truncate.c:9 f+0x1/0x2; \
+             CPU: 1 UID: 0 PID: 77 Comm: tmem-guest Tainted: G; RIP: 0010:f+0x1/0x2"
+        );
     }
 
     #[test]

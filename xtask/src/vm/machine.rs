@@ -61,7 +61,7 @@ pub(crate) struct Boot<'a> {
 pub(crate) enum End {
     /// It said that it is done.
     Done,
-    /// The kernel broke: the line that shows it.
+    /// The kernel broke: what it said of that.
     Death(String),
     /// It stopped without saying anything.
     Silent,
@@ -232,11 +232,14 @@ fn watch(
                 deadline = Instant::now() + POWER_OFF;
             }
             Verdict::Dead if !matches!(end, End::Death(_)) => {
-                end = End::Death(line.trim().to_owned());
+                end = End::Death(String::new());
                 deadline = Instant::now() + LAST_WORDS;
             }
             _ => {}
         }
+    }
+    if let End::Death(words) = &mut end {
+        *words = console.last_words();
     }
     stop(&mut child);
     // The reader ends with the machine's end of the console.
