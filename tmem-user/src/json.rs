@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tmem_common::histogram::lower_bound;
-use tmem_common::op::{OUTCOMES, Op, Outcome};
-use tmem_common::stats::Stats;
+use tmem_common::op::Op;
 
 use crate::check::{self, Verdict};
 use crate::config::Setting;
+use crate::counters::{Counters, by_name};
 use crate::doctor::Finding;
 use crate::histogram::Histogram;
 use crate::interval::{Interval, compression_ratio, memory_ratio};
@@ -211,7 +211,7 @@ pub struct StatsJson {
     taken_ns: u64,
     #[serde(flatten)]
     state: State,
-    totals: CountersJson,
+    totals: Counters,
     pools: Vec<PoolJson>,
     interval: IntervalJson,
     pressure: Option<PressureJson>,
@@ -233,7 +233,7 @@ impl StatsJson {
             source,
             taken_ns: snapshot.taken_ns,
             state: State::from(snapshot),
-            totals: CountersJson::from(&snapshot.totals),
+            totals: Counters::from(&snapshot.totals),
             pools: snapshot.pools.iter().map(PoolJson::from).collect(),
             interval: IntervalJson::from(interval),
             pressure: snapshot.pressure.map(|pressure| PressureJson {
@@ -275,43 +275,6 @@ pub struct CommandJson {
     pub major_faults: u64,
 }
 
-#[derive(Serialize)]
-struct CountersJson {
-    pages: u64,
-    same_pages: u64,
-    raw_pages: u64,
-    data_bytes: u64,
-    store_bytes: u64,
-    metadata_bytes: u64,
-    flush_misses: u64,
-    moved_pages: u64,
-    outcomes: BTreeMap<&'static str, u64>,
-}
-
-impl From<&Stats> for CountersJson {
-    fn from(stats: &Stats) -> Self {
-        Self {
-            pages: stats.pages,
-            same_pages: stats.same_pages,
-            raw_pages: stats.raw_pages,
-            data_bytes: stats.data_bytes,
-            store_bytes: stats.store_bytes,
-            metadata_bytes: stats.metadata_bytes,
-            flush_misses: stats.flush_misses,
-            moved_pages: stats.moved_pages,
-            outcomes: outcomes(&stats.outcomes),
-        }
-    }
-}
-
-fn outcomes(counts: &[u64; OUTCOMES]) -> BTreeMap<&'static str, u64> {
-    Outcome::ALL
-        .iter()
-        .map(|outcome| outcome.name())
-        .zip(counts.iter().copied())
-        .collect()
-}
-
 /// One pool.
 #[derive(Serialize)]
 pub struct PoolJson {
@@ -325,7 +288,7 @@ pub struct PoolJson {
     limit_bytes: Option<u64>,
     frozen: bool,
     compression_ratio: Option<f64>,
-    counters: CountersJson,
+    counters: Counters,
 }
 
 impl From<&PoolSnapshot> for PoolJson {
@@ -341,7 +304,7 @@ impl From<&PoolSnapshot> for PoolJson {
             limit_bytes: pool.limit_bytes,
             frozen: pool.frozen,
             compression_ratio: compression_ratio(&pool.stats),
-            counters: CountersJson::from(&pool.stats),
+            counters: Counters::from(&pool.stats),
         }
     }
 }
@@ -357,7 +320,7 @@ struct IntervalJson {
     hit_share: Option<f64>,
     flush_misses: u64,
     moved_pages: u64,
-    outcomes: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<String, u64>,
     writes_avoided: u64,
     reads_avoided: u64,
     swap_pages_written: Option<u64>,
@@ -386,7 +349,7 @@ impl From<&Interval> for IntervalJson {
             hit_share: interval.hit_share(),
             flush_misses: interval.flush_misses,
             moved_pages: interval.moved_pages,
-            outcomes: outcomes(&interval.outcomes),
+            outcomes: by_name(&interval.outcomes),
             writes_avoided: interval.writes_avoided,
             reads_avoided: interval.reads_avoided,
             swap_pages_written: interval.disk.map(|disk| disk.swap_pages_written),

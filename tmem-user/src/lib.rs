@@ -6,6 +6,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod control;
+pub mod counters;
 pub mod dashboard;
 pub mod doctor;
 pub mod drain;

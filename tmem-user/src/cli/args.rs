@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use tmem_common::op::Op;
 
 use super::pageout::{parse_bytes, parse_idle};
-use super::{compare, export, import, mrc, record, replay};
+use super::{advise, compare, export, import, mrc, record, replay, report};
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
@@ -139,6 +139,10 @@ pub(super) enum Command {
     Import(import::Options),
     /// Replay a trace's requests through the engine under other settings
     Replay(replay::Options),
+    /// What to set, from a trace or from what happens now
+    Advise(advise::Options),
+    /// A trace as one page of HTML, with plots
+    Report(report::Options),
     /// Two recordings side by side
     Compare(compare::Options),
     /// The miss-ratio curve of a trace
@@ -229,6 +233,35 @@ Exit codes:
   2  wrong usage
   3  no condition failed, but at least one cannot be measured")]
 pub(super) struct Check {
+    #[command(flatten)]
+    conditions: Conditions,
+    /// How long to measure; with a COMMAND, stop it after that time [default: 1s]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub(super) time: Option<Duration>,
+    /// Measure while this command runs, which has to end with 0
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+impl Check {
+    /// The conditions asked for, in the order of the options, and that the command succeeds.
+    pub(super) fn conditions(&self) -> Vec<Condition> {
+        let mut conditions = self.conditions.list();
+        if !self.command.is_empty() {
+            conditions.push(Condition {
+                name: "command",
+                quantity: Quantity::ExitCode,
+                side: Side::Max,
+                bound: 0.0,
+            });
+        }
+        conditions
+    }
+}
+
+/// What an interval has to hold.
+#[derive(Debug, Args)]
+pub(super) struct Conditions {
     /// Gets that find their page, of all gets: 0.6 or 60%
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     min_hit_rate: Option<f64>,
@@ -262,17 +295,11 @@ pub(super) struct Check {
     /// Pages written to swap devices
     #[arg(long, value_name = "PAGES")]
     max_swap_written: Option<u32>,
-    /// How long to measure; with a COMMAND, stop it after that time [default: 1s]
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
-    pub(super) time: Option<Duration>,
-    /// Measure while this command runs, which has to end with 0
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(super) command: Vec<String>,
 }
 
-impl Check {
+impl Conditions {
     /// The conditions asked for, in the order of the options.
-    pub(super) fn conditions(&self) -> Vec<Condition> {
+    pub(super) fn list(&self) -> Vec<Condition> {
         let latency = |op, quantile| Quantity::Latency { op, quantile };
         let asked = [
             (
@@ -335,12 +362,6 @@ impl Check {
                 Quantity::SwapWritten,
                 Side::Max,
                 self.max_swap_written.map(f64::from),
-            ),
-            (
-                "command",
-                Quantity::ExitCode,
-                Side::Max,
-                (!self.command.is_empty()).then_some(0.0),
             ),
         ];
         let condition = |(name, quantity, side, bound): (_, _, _, Option<f64>)| {

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
 use super::{
-    FAILED, USAGE, compare, configure, export, import, measure, mount, mrc, pageout, record,
-    replay, serve, shell, tune,
+    FAILED, USAGE, advise, compare, configure, export, import, measure, mount, mrc, pageout,
+    record, replay, report, serve, shell, tune,
 };
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
@@ -57,6 +57,8 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Export(options) => export::run(&options),
         Command::Import(options) => import::run(global, &options),
         Command::Replay(options) => replay::run(global, &options),
+        Command::Advise(options) => advise::run(global, &options).await,
+        Command::Report(options) => report::run(&options),
         Command::Compare(options) => compare::run(global, &options),
         Command::Mrc(options) => mrc::run(global, &options),
         Command::Record(options) => record::run(global, &options).await,

@@ -18,7 +18,7 @@ pub(super) struct Options {
     /// The format
     #[arg(long, value_name = "FORMAT")]
     format: Format,
-    /// Which table, for csv
+    /// Which table, for csv and parquet
     #[arg(long, value_name = "TABLE", default_value = "events")]
     table: Which,
     /// The file to write [default: standard output]
@@ -30,6 +30,8 @@ pub(super) struct Options {
 enum Format {
     /// Comma-separated values of one table
     Csv,
+    /// The same table for DuckDB, pandas and their kin
+    Parquet,
     /// Everything, one JSON object a line
     Jsonl,
     /// The requests for libCacheSim
@@ -50,16 +52,17 @@ enum Which {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<u8> {
     let mut reader = Reader::open(&options.file)?;
-    let (output, name): (Box<dyn Write>, _) = match &options.output {
+    let (output, name): (Box<dyn Write + Send>, _) = match &options.output {
         Some(path) => {
             let name = path.display().to_string();
             let file = File::create(path).with_context(|| format!("cannot write {name}"))?;
             (Box::new(file), name)
         }
-        None => (Box::new(io::stdout().lock()), "standard output".to_owned()),
+        None => (Box::new(io::stdout()), "standard output".to_owned()),
     };
     let format = match options.format {
         Format::Csv => export::Format::Csv,
+        Format::Parquet => export::Format::Parquet,
         Format::Jsonl => export::Format::Jsonl,
         Format::OracleGeneral => export::Format::OracleGeneral,
         Format::Openmetrics => export::Format::OpenMetrics,

@@ -1,11 +1,13 @@
 //! The command line: what is asked for, and how it ends.
 
+mod advise;
 mod args;
 mod child;
 mod commands;
 mod compare;
 mod configure;
 mod export;
+mod hindsight;
 mod import;
 mod measure;
 mod mount;
@@ -13,6 +15,7 @@ mod mrc;
 mod pageout;
 mod record;
 mod replay;
+mod report;
 mod serve;
 mod shell;
 mod table;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::FAILED;
-use super::args::Global;
+use super::args::{Conditions, Global};
 use super::child;
 use super::commands::{Watch, open};
-use super::table;
+use super::pageout::parse_bytes;
+use super::{FAILED, USAGE, hindsight, table};
 use crate::columns::{Cell, Column, usual};
 use crate::trace::TraceError;
 use crate::trace::record::Finish;
@@ -22,25 +22,33 @@ use crate::trace::writer::Writer;
 use crate::units::parse_duration;
 
 /// Time between two looks at the events that wait: the eBPF ring buffer holds 16384.
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The file, replaced if it is there
     #[arg(short = 'o', long, value_name = "FILE", default_value = "tmem.trace")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Record the operations on one page in N, chosen by a hash; 0: counters only
     #[arg(long, value_name = "1/N", default_value = "1/100", value_parser = parse_sample)]
-    sample: u32,
+    pub(super) sample: u32,
     /// Stop after this time; with a COMMAND, stop it then [default: until it ends, or until interrupted]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// Time between two readings of the counters and histograms
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    interval: Duration,
+    pub(super) interval: Duration,
+    /// Keep the last of it in memory, this long, and write it to FILE with a number when SIGUSR1 comes, when a condition begins to fail between two readings, or when COMMAND fails
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    hindsight: Option<Duration>,
+    /// Most memory for the events of --hindsight; the oldest leave
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes, requires = "hindsight")]
+    pub(super) memory: u64,
+    #[command(flatten, next_help_heading = "Conditions for --hindsight")]
+    pub(super) conditions: Conditions,
     /// Record while this command runs; its input, output and exit code are untouched
     #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    pub(super) command: Vec<String>,
 }
 
 /// Reads `1/N`, or 0 for nothing.
@@ -71,6 +79,13 @@ static COLUMNS: &[Column<Summary>] = &[
 ];
 
 pub(super) async fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
+    if let Some(span) = options.hindsight {
+        return hindsight::run(global, options, span).await;
+    }
+    if let Some(condition) = options.conditions.list().first() {
+        log::error!("--{}: conditions are for --hindsight", condition.name);
+        return Ok(USAGE);
+    }
     let failed = |error| TraceError::Io {
         path: options.output.clone(),
         error,
@@ -118,7 +133,7 @@ pub(super) async fn run(global: &Global, options: &Options) -> anyhow::Result<u8
             _ = interrupts.recv(), if options.command.is_empty() => break None,
             _ = terminations.recv() => break None,
             _ = polls.tick() => recorder.take_events(),
-            _ = readings.tick() => recorder.take_reading(),
+            _ = readings.tick() => recorder.take_reading().map(drop),
         };
         if let Err(error) = done {
             let error = in_file(error);

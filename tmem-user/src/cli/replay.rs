@@ -147,6 +147,7 @@ pub(super) fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
                 limit_bytes: *limit_bytes,
                 codec: codec.clone(),
                 seed: options.seed,
+                keep_incompressible: None,
             })
         })
         .collect();
@@ -180,7 +181,7 @@ pub(super) fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
 }
 
 /// Replays each setting, several at the same time; the results in their order.
-fn replay_all(
+pub(super) fn replay_all(
     requests: &Requests,
     settings: &[Setting],
     threads: Option<NonZero<usize>>,

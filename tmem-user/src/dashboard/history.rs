@@ -8,6 +8,7 @@ use tmem_common::event::Event;
 use tmem_common::op::{OPS, OUTCOMES, Op, Outcome};
 use tmem_common::stats::Stats;
 
+use super::curve::LiveCurve;
 use crate::histogram::Histogram;
 use crate::interval::latency_of;
 use crate::source::{OwnCost, PoolKind, Snapshot};
@@ -172,6 +173,7 @@ pub(super) struct History {
     base: Option<Base>,
     pool_rates: Vec<(u32, PoolRates)>,
     cgroups: Vec<Cgroup>,
+    curve: LiveCurve,
     minimum_gap_ns: u64,
 }
 
@@ -200,6 +202,7 @@ impl History {
 
     /// Takes the next snapshot.
     pub(super) fn push(&mut self, mut snapshot: Snapshot) {
+        self.curve.push(&snapshot);
         if let Some(observed) = &mut snapshot.observed {
             self.events.extend(observed.events.drain(..));
             let surplus = self.events.len().saturating_sub(EVENTS);
@@ -286,6 +289,11 @@ impl History {
     /// two snapshots.
     pub(super) fn cgroups(&self) -> &[Cgroup] {
         &self.cgroups
+    }
+
+    /// The miss-ratio curve of the last minutes.
+    pub(super) fn curve(&self) -> &LiveCurve {
+        &self.curve
     }
 
     /// Sampled events, newest first.

@@ -4,6 +4,7 @@
 
 mod app;
 pub mod config;
+mod curve;
 #[cfg(test)]
 mod fake;
 mod format;

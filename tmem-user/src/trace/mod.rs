@@ -1,14 +1,18 @@
 //! Recordings of what a machine did with its pages: the file format, and what
 //! writes and reads it. `docs/reference/trace-format.md` is the specification.
 
+pub mod advise;
+pub mod curve;
 pub mod export;
 pub mod format;
+pub mod hindsight;
 pub mod import;
 pub mod mrc;
 pub mod reader;
 pub mod record;
 pub mod recorder;
 pub mod replay;
+pub mod report;
 pub mod requests;
 pub mod summary;
 pub mod writer;

@@ -41,6 +41,7 @@ pub enum Style {
 
 /// Gathers requests and makes the curve. Memory: some 100 bytes for each page in
 /// the sample and 130 KiB.
+#[derive(Clone, Debug)]
 pub struct Shards {
     style: Style,
     /// Pages whose hash is below are looked at.
@@ -171,6 +172,7 @@ impl Shards {
 
 /// Weighted counts of distances in log-linear buckets, 256 to each power of two, so
 /// that a size is off by 0.4 % at most.
+#[derive(Clone, Debug)]
 struct Distances {
     buckets: Vec<f64>,
     largest: f64,
@@ -213,6 +215,7 @@ fn bucket(distance: f64) -> usize {
 
 /// The stack: pages and holes by the time that they came to the top, and a Fenwick
 /// tree over the times that counts them.
+#[derive(Clone, Debug)]
 struct Stack {
     places: BTreeMap<Key, u32>,
     /// Times of holes, the latest first.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tmem_common::event::Event;
 use tmem_common::histogram::BUCKETS;
-use tmem_common::op::{OUTCOMES, Op, Outcome};
-use tmem_common::stats::Stats;
+use tmem_common::op::{Op, Outcome};
 
+pub use crate::counters::Counters;
 use crate::histogram::Histogram;
 use crate::source::{PoolKind, Snapshot};
 
@@ -81,58 +81,6 @@ pub struct Reading {
     pub pressure_some_us: Option<u64>,
     /// What could not be measured, with the reason.
     pub unmeasured: BTreeMap<String, String>,
-}
-
-/// [`Stats`] by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "the fields of tmem_common::stats::Stats")]
-pub struct Counters {
-    pub pages: u64,
-    pub same_pages: u64,
-    pub raw_pages: u64,
-    pub data_bytes: u64,
-    pub store_bytes: u64,
-    pub metadata_bytes: u64,
-    /// Operations by the name of their outcome.
-    pub outcomes: BTreeMap<String, u64>,
-    pub flush_misses: u64,
-    pub moved_pages: u64,
-}
-
-impl Counters {
-    /// Operations that ended so.
-    pub fn outcome(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(outcome.name()).copied().unwrap_or(0)
-    }
-
-    /// Hits and gets since `earlier`.
-    pub fn hits_and_gets_since(&self, earlier: &Self) -> (u64, u64) {
-        let since = |of| self.outcome(of).saturating_sub(earlier.outcome(of));
-        let hits = since(Outcome::Hit);
-        (hits, hits + since(Outcome::Miss) + since(Outcome::Corrupt))
-    }
-}
-
-impl From<&Stats> for Counters {
-    fn from(stats: &Stats) -> Self {
-        let outcomes: [u64; OUTCOMES] = stats.outcomes;
-        Self {
-            pages: stats.pages,
-            same_pages: stats.same_pages,
-            raw_pages: stats.raw_pages,
-            data_bytes: stats.data_bytes,
-            store_bytes: stats.store_bytes,
-            metadata_bytes: stats.metadata_bytes,
-            outcomes: Outcome::ALL
-                .iter()
-                .zip(outcomes)
-                .map(|(outcome, count)| (outcome.name().to_owned(), count))
-                .collect(),
-            flush_misses: stats.flush_misses,
-            moved_pages: stats.moved_pages,
-        }
-    }
 }
 
 /// One pool at one time.

@@ -9,7 +9,7 @@ use tmem_common::event::Event;
 
 use super::record::{Finish, Meta, Reading};
 use super::writer::Writer;
-use crate::source::{Source, SourceError};
+use crate::source::{Snapshot, Source, SourceError};
 use crate::system;
 
 /// Why a recording stopped. What was written before stays readable.
@@ -64,25 +64,50 @@ fn ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// What a recording goes to.
+pub trait Sink {
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// When the output fails.
+    fn event(&mut self, event: Event) -> io::Result<()>;
+
+    /// Takes the next reading, behind the events before it.
+    ///
+    /// # Errors
+    /// When the output fails.
+    fn reading(&mut self, reading: &Reading) -> io::Result<()>;
+}
+
+impl<W: Write> Sink for Writer<W> {
+    fn event(&mut self, event: Event) -> io::Result<()> {
+        Writer::event(self, event)
+    }
+
+    fn reading(&mut self, reading: &Reading) -> io::Result<()> {
+        Writer::reading(self, reading)
+    }
+}
+
 /// A recording under way.
-pub struct Recorder<W> {
+pub struct Recorder<S> {
     source: Box<dyn Source>,
-    writer: Writer<W>,
+    sink: S,
     events: Vec<Event>,
     /// Events lost before the recording.
     dropped_before: u64,
     dropped: u64,
 }
 
-impl<W: Write> Recorder<W> {
+impl<S: Sink> Recorder<S> {
     /// Takes the first reading, the zero of all counters, and drops the events before it.
     ///
     /// # Errors
     /// When the source or the output fails.
-    pub fn start(source: Box<dyn Source>, writer: Writer<W>) -> Result<Self, RecordError> {
+    pub fn start(source: Box<dyn Source>, sink: S) -> Result<Self, RecordError> {
         let mut recorder = Self {
             source,
-            writer,
+            sink,
             events: Vec::new(),
             dropped_before: 0,
             dropped: 0,
@@ -94,7 +119,7 @@ impl<W: Write> Recorder<W> {
         }
         recorder.dropped_before = reading.events_dropped;
         reading.events_dropped = 0;
-        recorder.writer.reading(&reading)?;
+        recorder.sink.reading(&reading)?;
         Ok(recorder)
     }
 
@@ -105,26 +130,34 @@ impl<W: Write> Recorder<W> {
     pub fn take_events(&mut self) -> Result<(), RecordError> {
         self.source.take_events(&mut self.events)?;
         for event in self.events.drain(..) {
-            self.writer.event(event)?;
+            self.sink.event(event)?;
         }
         Ok(())
     }
 
-    /// Takes a reading, and the events before it.
+    /// Takes a reading, and the events before it; what was read.
     ///
     /// # Errors
     /// When the source or the output fails.
-    pub fn take_reading(&mut self) -> Result<(), RecordError> {
+    pub fn take_reading(&mut self) -> Result<Snapshot, RecordError> {
         let snapshot = self.source.snapshot()?;
         for event in snapshot.observed.iter().flat_map(|seen| &seen.events) {
-            self.writer.event(*event)?;
+            self.sink.event(*event)?;
         }
         let mut reading = Reading::from(&snapshot);
         reading.events_dropped = reading.events_dropped.saturating_sub(self.dropped_before);
         self.dropped = reading.events_dropped;
-        Ok(self.writer.reading(&reading)?)
+        self.sink.reading(&reading)?;
+        Ok(snapshot)
     }
 
+    /// Where it goes to.
+    pub fn sink(&mut self) -> &mut S {
+        &mut self.sink
+    }
+}
+
+impl<W: Write> Recorder<Writer<W>> {
     /// Takes the last reading and ends the trace; the output, what was written,
     /// and how many events were lost.
     ///
@@ -132,7 +165,7 @@ impl<W: Write> Recorder<W> {
     /// When the source or the output fails.
     pub fn finish(mut self, exit_code: Option<i32>) -> Result<(W, Finish, u64), RecordError> {
         self.take_reading()?;
-        let (output, finish) = self.writer.finish(system::monotonic_ns(), exit_code)?;
+        let (output, finish) = self.sink.finish(system::monotonic_ns(), exit_code)?;
         Ok((output, finish, self.dropped))
     }
 }

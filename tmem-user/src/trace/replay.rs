@@ -34,6 +34,8 @@ pub struct Setting {
     pub codec: Sizes,
     /// Start of the random numbers that stand for sizes that the trace does not tell.
     pub seed: u64,
+    /// Whether pages that no codec makes smaller are kept; `None`: as recorded.
+    pub keep_incompressible: Option<bool>,
 }
 
 /// How large pages are, compared to the trace.
@@ -298,8 +300,11 @@ impl<'a> Replay<'a> {
             Sizes::Recorded | Sizes::Scaled(..) => MODEL,
         };
         engine.set_default_codec(codec as u32)?;
-        let keep = requests.meta.tunables.get("keep_incompressible");
-        engine.set_keep_incompressible(keep.is_none_or(|value| value == "1"));
+        let recorded = requests.meta.tunables.get("keep_incompressible");
+        let keep = setting
+            .keep_incompressible
+            .unwrap_or_else(|| recorded.is_none_or(|value| value == "1"));
+        engine.set_keep_incompressible(keep);
         let mut replay = Self {
             requests,
             setting,

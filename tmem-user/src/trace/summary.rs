@@ -66,7 +66,20 @@ pub fn summarize<R: Read>(reader: &mut Reader<R>) -> Result<(Vec<Figure>, End), 
     }
 }
 
-fn figures(first: &Reading, last: &Reading) -> Vec<Figure> {
+/// Durations up to a reading of the operations of a kind that ended in one of `outcomes`.
+pub(super) fn durations(reading: &Reading, op: Op, outcomes: &[Outcome]) -> Histogram {
+    let mut all = Histogram::default();
+    for cell in &reading.cells {
+        let wanted = cell.outcome().is_some_and(|one| outcomes.contains(&one));
+        if cell.op() == Some(op) && wanted {
+            all.merge(&cell.histogram());
+        }
+    }
+    all
+}
+
+/// The figures of the time between two readings.
+pub(super) fn figures(first: &Reading, last: &Reading) -> Vec<Figure> {
     let seconds = (last.time_ns - first.time_ns) as f64 / 1e9;
     let since = |outcome| {
         last.totals
@@ -87,17 +100,7 @@ fn figures(first: &Reading, last: &Reading) -> Vec<Figure> {
         Some(value(last)?.saturating_sub(value(first)?) as f64 / seconds)
     };
     let latency = |op, outcomes: &[Outcome], quantile| {
-        let durations = |reading: &Reading| {
-            let mut all = Histogram::default();
-            for cell in &reading.cells {
-                let wanted = cell.outcome().is_some_and(|one| outcomes.contains(&one));
-                if cell.op() == Some(op) && wanted {
-                    all.merge(&cell.histogram());
-                }
-            }
-            all
-        };
-        let histogram = durations(last).since(&durations(first));
+        let histogram = durations(last, op, outcomes).since(&durations(first, op, outcomes));
         histogram.percentile(quantile).map(|ns| ns as f64)
     };
     let puts = [Outcome::Stored, Outcome::StoredSame, Outcome::StoredRaw];

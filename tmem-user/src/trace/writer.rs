@@ -63,6 +63,16 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Adds a block of `events` events as [`super::format::block`] made it, behind the events before it.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn event_block(&mut self, block: &[u8], events: u64) -> io::Result<()> {
+        self.write_events()?;
+        self.finish.events += events;
+        self.output.write_all(block)
+    }
+
     /// Adds a reading, behind the events before it.
     ///
     /// # Errors

@@ -119,6 +119,55 @@ fn csv_is_read_by_the_csv_crate() {
 }
 
 #[test]
+fn parquet_is_read_by_the_crate_of_that_name() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::{Field, Row};
+
+    let rows = |table| {
+        let bytes = bytes::Bytes::from(exported(Format::Parquet, table));
+        let reader = SerializedFileReader::new(bytes).expect("a Parquet file");
+        let made = reader
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()
+            .and_then(|pairs| pairs.iter().find(|pair| pair.key == "tmem"))
+            .and_then(|pair| pair.value.clone())
+            .expect("how it was made");
+        assert!(made.contains("\"started_ns\":5000000000"), "{made}");
+        reader
+            .get_row_iter(None)
+            .expect("rows")
+            .map(|row| row.expect("a row"))
+            .collect::<Vec<Row>>()
+    };
+    let field = |row: &Row, name: &str| {
+        row.get_column_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, field)| field.clone())
+            .expect("a column of that name")
+    };
+    let found = rows(Table::Events);
+    assert_eq!(found.len(), events().len());
+    for (row, event) in found.iter().zip(events()) {
+        assert_eq!(field(row, "time_ns"), Field::ULong(event.time_ns));
+        let index = match event.index {
+            WHOLE_OBJECT => Field::Null,
+            index => Field::ULong(index),
+        };
+        assert_eq!(field(row, "index"), index);
+        assert_eq!(field(row, "bytes"), Field::UInt(event.bytes));
+        let outcome = Outcome::ALL[event.outcome as usize].name();
+        assert_eq!(field(row, "outcome"), Field::Str(outcome.to_owned()));
+    }
+
+    let found = rows(Table::Readings);
+    assert_eq!(found.len(), 2);
+    assert_eq!(field(&found[1], "pages"), Field::ULong(41));
+    assert_eq!(field(&found[1], "hit"), Field::ULong(10));
+    assert_eq!(field(&found[1], "pressure_some_us"), Field::Null);
+}
+
+#[test]
 fn json_lines_hold_everything() {
     let bytes = exported(Format::Jsonl, Table::Events);
     let lines: Vec<serde_json::Value> = serde_json::Deserializer::from_slice(&bytes)

@@ -5,6 +5,7 @@
     reason = "helpers of tests, where a panic is a failure"
 )]
 
+mod advise;
 mod export;
 mod format;
 mod fuzz_entries;

@@ -1,6 +1,9 @@
 //! `tmem record` on the embedded engine and on a made-up module.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use tmem_common::op::{Op, Outcome};
 use tmem_user::trace::reader::{End, Reader};
@@ -132,4 +135,133 @@ fn no_room_is_one_clear_error() {
     let output = tmem(&["--embedded", "record", "--sample", "3"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("1/N such as 1/100"));
+}
+
+/// Waits for what another process does.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..1200 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("no {what} after a minute");
+}
+
+fn span_ns(trace: &Trace) -> u64 {
+    let last = trace.readings.last().expect("readings");
+    last.time_ns - trace.readings[0].time_ns
+}
+
+#[test]
+fn hindsight_writes_the_last_of_it_when_asked() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = directory.path().join("a.trace");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .args(["--embedded", "--workload", "zipf:pages=2000,rate=20000"])
+        .args(["record", "--hindsight", "500ms", "--interval", "50ms"])
+        .args(["--sample", "1/1", "-o"])
+        .arg(&output)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool starts");
+    let mut line = String::new();
+    let stderr = child.stderr.take().expect("a pipe");
+    BufReader::new(stderr).read_line(&mut line).expect("a line");
+    let pid = child.id().to_string();
+    assert!(line.contains(&format!("kill -USR1 {pid} ")), "{line}");
+    let process = rustix::process::Pid::from_raw(pid.parse().expect("a number")).expect("not 0");
+    let send = |signal| rustix::process::kill_process(process, signal).expect("it runs");
+    // More than it is to keep.
+    std::thread::sleep(Duration::from_millis(1500));
+    for name in ["a.1.trace", "a.2.trace"] {
+        send(rustix::process::Signal::USR1);
+        let path = directory.path().join(name);
+        wait_until(name, || path.exists());
+        let trace = read(&path);
+        let End::Whole(finish) = &trace.end else {
+            panic!("{:?}", trace.end)
+        };
+        assert_eq!(finish.events, trace.events.len() as u64);
+        assert!(span_ns(&trace) <= 500_000_000, "{}", span_ns(&trace));
+        assert_eq!(trace.meta.started_ns, trace.readings[0].time_ns);
+        let (first, last) = (
+            &trace.readings[0].totals,
+            &trace.readings[trace.readings.len() - 1].totals,
+        );
+        let counted = last.outcome(Outcome::Hit) - first.outcome(Outcome::Hit);
+        let hits = trace.events.iter();
+        let seen = hits
+            .filter(|event| event.outcome == Outcome::Hit as u32)
+            .count();
+        assert_eq!(seen as u64, counted);
+    }
+    send(rustix::process::Signal::INT);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("a.2.trace") && said.contains("SIGUSR1"),
+        "{said}"
+    );
+    assert!(!directory.path().join("a.trace").exists());
+}
+
+/// What a run with `arguments` wrote into a directory of its own, and how it ended.
+fn hindsight(arguments: &[&str]) -> (Vec<String>, Output) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .args(["--embedded", "--workload", "zipf:pages=2000,rate=20000"])
+        .args(["record", "--hindsight", "10s", "--interval", "100ms"])
+        .args(arguments)
+        .current_dir(directory.path())
+        .output()
+        .expect("the tool starts");
+    let files = std::fs::read_dir(directory.path()).expect("a directory");
+    let mut names: Vec<String> = files
+        .map(|file| file.expect("a file").file_name().display().to_string())
+        .collect();
+    names.sort();
+    for name in &names {
+        let trace = read(&directory.path().join(Path::new(name)));
+        assert!(matches!(trace.end, End::Whole(_)), "{:?}", trace.end);
+        assert!(trace.readings.len() >= 2);
+    }
+    (names, output)
+}
+
+#[test]
+fn hindsight_is_written_once_when_a_condition_begins_to_fail() {
+    // No page is ever kept a thousand times smaller, so it fails all the time.
+    let (names, output) = hindsight(&["--min-ratio", "1000", "--duration", "1s"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(names, ["tmem.1.trace"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--min-ratio"));
+    let (names, _) = hindsight(&["--min-ratio", "0.001", "--duration", "1s"]);
+    assert_eq!(names, Vec::<String>::new());
+}
+
+#[test]
+fn hindsight_is_written_when_the_command_fails() {
+    let (names, output) = hindsight(&["--", "sh", "-c", "sleep 0.3; exit 7"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(names, ["tmem.1.trace"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("exit code 7"), "{said}");
+    let (names, output) = hindsight(&["--", "true"]);
+    assert_eq!((names.len(), output.status.code()), (0, Some(0)));
+}
+
+#[test]
+fn conditions_want_hindsight() {
+    let output = tmem(&["--embedded", "record", "--max-refused", "5%"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("--max-refused: conditions are for --hindsight"),
+        "{text}"
+    );
+    let output = tmem(&["--embedded", "record", "--memory", "1M"]);
+    assert_eq!(output.status.code(), Some(2));
 }

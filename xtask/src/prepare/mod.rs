@@ -2,12 +2,14 @@
 //! there already costs a few file look-ups and no network.
 
 mod packages;
+mod python;
 pub(crate) mod roots;
 mod toolchain;
 
 use anyhow::Result;
 use tmem_tests::{Kernel, Machine};
 
+pub(crate) use python::python;
 pub(crate) use toolchain::Nightly;
 
 /// What a chore needs beyond a stable toolchain.
@@ -21,6 +23,8 @@ pub(crate) struct Needs {
     pub(crate) programs: bool,
     /// Miri, for the tests.
     pub(crate) miri: bool,
+    /// What traces are opened in: Chromium, and Python with the tools of analysts.
+    pub(crate) analysis: bool,
 }
 
 impl Needs {
@@ -31,6 +35,7 @@ impl Needs {
             machines: vec![Machine::Qemu, Machine::Ibt],
             programs: true,
             miri: true,
+            analysis: true,
         }
     }
 }
@@ -50,6 +55,9 @@ pub(crate) fn prepare(needs: &Needs) -> Result<Nightly> {
     }
     if needs.machines.contains(&Machine::Ibt) {
         roots::bochs()?;
+    }
+    if needs.analysis {
+        python()?;
     }
     Ok(nightly)
 }

@@ -81,6 +81,17 @@ const FOR_MACHINES: &[Part] = &[
     },
 ];
 
+const FOR_ANALYSIS: &[Part] = &[
+    Part {
+        probe: "python3",
+        package: "python3-venv",
+    },
+    Part {
+        probe: "chromium",
+        package: "chromium",
+    },
+];
+
 /// Installs the packages that are missing.
 pub(super) fn install(needs: &Needs) -> Result<()> {
     let mut parts: Vec<&Part> = ALWAYS.iter().collect();
@@ -95,6 +106,9 @@ pub(super) fn install(needs: &Needs) -> Result<()> {
     }
     if !needs.machines.is_empty() {
         parts.extend(FOR_MACHINES);
+    }
+    if needs.analysis {
+        parts.extend(FOR_ANALYSIS);
     }
     let missing: Vec<&str> = parts
         .iter()
@@ -145,6 +159,11 @@ fn is_there(part: &Part) -> bool {
     match paths::find_command(part.probe) {
         // The initramfs has no libraries: a dynamic busybox does not do.
         Some(file) if part.package == "busybox-static" => is_static(&file),
+        // Debian's Python alone makes no environments.
+        Some(file) if part.package == "python3-venv" => {
+            capture(Command::new(file).args(["-c", "import venv, ensurepip"]))
+                .is_ok_and(|output| output.success)
+        }
         found => found.is_some(),
     }
 }

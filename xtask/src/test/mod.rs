@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything that shows whether the project works, from unit
 //! tests to machines.
 
+mod exports;
 mod native;
 mod object;
 mod prometheus;
+mod report_page;
 
 use std::time::Instant;
 
@@ -63,6 +65,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         machines,
         programs: true,
         miri: all_kinds,
+        analysis: all_kinds,
     })?;
     let report = Report::default();
     let begin = Instant::now();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::prometheus;
+use super::{exports, prometheus, report_page};
 use crate::paths;
 use crate::prepare::Nightly;
 use crate::process::{capture, cargo, say};
@@ -28,7 +28,12 @@ const MIRI: &[&[&str]] = &[
 ];
 
 /// Workspaces of their own: other targets, other flags.
-const OUTSIDERS: &[&str] = &["tmem-ebpf", "tmem-kmod/kernel-object", "tmem-kmod/fuzz"];
+const OUTSIDERS: &[&str] = &[
+    "tmem-ebpf",
+    "tmem-kmod/kernel-object",
+    "tmem-kmod/fuzz",
+    "tmem-user/fuzz",
+];
 
 const PLACE: &str = "native";
 
@@ -64,6 +69,12 @@ pub(super) fn run(nightly: &Nightly, filters: &[String], report: &Report) -> Res
         test.args(["test", "--quiet", "--no-fail-fast", "-p", name, "--"])
             .args(filters);
         libtest(report, name, nightly.lend_to(&mut test), filters)?;
+    }
+    if selects(filters, exports::NAME) {
+        exports::test(nightly, report);
+    }
+    if selects(filters, report_page::NAME) {
+        report_page::test(nightly, report);
     }
     for words in MIRI {
         let mut miri = nightly.cargo()?;

@@ -4,6 +4,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::Color;
+use tmem_common::event::Event;
+use tmem_common::op::{Op, Outcome};
 
 use super::render;
 use crate::dashboard::app::{App, News, View};
@@ -176,6 +178,67 @@ fn the_policy_and_events_views_list_what_there_is() {
             &["none with these words", "rows with: refused"],
         );
     }
+}
+
+#[test]
+fn the_policy_view_marks_the_limit_in_the_curve_of_the_last_minutes() {
+    let event = |op: Op, index| Event {
+        index,
+        op: op as u32,
+        outcome: Outcome::Hit as u32,
+        ..Event::default()
+    };
+    let mut app = app();
+    assert_shows(&policy(&mut app, (80, 24)), &["no page was asked for yet"]);
+    // Of 96 MiB that were put and then read, the oldest first, a smaller memory has the last.
+    const PAGE: u64 = 64 << 10;
+    let pages = (96 << 20) / PAGE;
+    for second in 91..=150 {
+        let mut snapshot = fake::snapshot(second);
+        snapshot.used_bytes = snapshot.totals.pages * PAGE;
+        if let Some(observed) = &mut snapshot.observed {
+            observed.sample_one_in = 1;
+            observed.events = match second {
+                91 => (0..pages).map(|index| event(Op::Put, index)).collect(),
+                92 => (0..pages).map(|index| event(Op::Get, index)).collect(),
+                _ => Vec::new(),
+            };
+        }
+        app.on_news(News::Snapshot(Box::new(snapshot)));
+    }
+    for size in SIZES {
+        let shown = policy(&mut app, size);
+        assert_shows(
+            &shown,
+            &[
+                "Misses by limit, last 1 min",
+                "32.0 MiB 66.",
+                "limit 64.0 MiB 33.",
+                "128 MiB 0.0 %",
+            ],
+        );
+    }
+    let (width, _) = SIZES[2];
+    let shown = policy(&mut app, SIZES[2]);
+    let lines: Vec<Vec<char>> = shown.lines().map(|line| line.chars().collect()).collect();
+    let scale = lines
+        .iter()
+        .rposition(|line| line.iter().collect::<String>().contains(" limit  "))
+        .unwrap_or_default();
+    // The scale ends with twice the limit: the mark is in the middle, from top to bottom.
+    let middle = usize::from(width) / 2;
+    for row in 1..8 {
+        let line = &lines[scale - row];
+        assert!(line[middle - 1..=middle + 1].contains(&'|'), "{shown}");
+    }
+    // Nearly all misses at the left edge, none from three quarters on.
+    assert_eq!(lines[scale - 8][1], '█', "{shown}");
+    assert_eq!(lines[scale - 1][usize::from(width) * 7 / 8], ' ', "{shown}");
+}
+
+fn policy(app: &mut App, size: (u16, u16)) -> String {
+    press(app, "5");
+    screen(app, size)
 }
 
 #[test]

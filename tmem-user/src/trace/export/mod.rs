@@ -3,6 +3,7 @@
 
 mod openmetrics;
 mod oracle;
+mod parquet;
 mod perfetto;
 mod text;
 
@@ -10,6 +11,7 @@ use std::io::{self, Write};
 
 pub use openmetrics::OpenMetrics;
 pub use oracle::OracleGeneral;
+pub use parquet::Parquet;
 pub use perfetto::Perfetto;
 pub use text::{Csv, Jsonl, Table};
 
@@ -145,10 +147,14 @@ pub fn open<'a>(
     format: Format,
     table: Table,
     meta: &Meta,
-    output: impl Write + 'a,
+    output: impl Write + Send + 'a,
 ) -> io::Result<Box<dyn Export + 'a>> {
     Ok(match format {
         Format::Csv => Box::new(Csv::new(output, table)?),
+        Format::Parquet => match table {
+            Table::Events => Box::new(Parquet::<_, Event>::new(output, meta)?),
+            Table::Readings => Box::new(Parquet::<_, Reading>::new(output, meta)?),
+        },
         Format::Jsonl => Box::new(Jsonl::new(output, meta)?),
         Format::OracleGeneral => Box::new(OracleGeneral::new(output, meta)),
         Format::OpenMetrics => Box::new(OpenMetrics::new(output, meta)),
@@ -161,6 +167,8 @@ pub fn open<'a>(
 pub enum Format {
     /// Comma-separated values (RFC 4180) with a line of names.
     Csv,
+    /// Apache Parquet, for DuckDB, pandas and their kin.
+    Parquet,
     /// One JSON object a line, with everything that the trace holds.
     Jsonl,
     /// The requests (gets) for libCacheSim.
