@@ -1,8 +1,8 @@
 //! LZ4 blocks of one page.
 //!
 //! The format: `doc/lz4_Block_format.md` of LZ4 (Collet, 2011). Finding matches goes as in its reference
-//! implementation. Short literals and matches are copied whole words at a time where both buffers have room
-//! behind them.
+//! implementation, but that more of a match's positions are remembered. Short literals and matches are copied
+//! whole words at a time where both buffers have room behind them.
 
 use crate::host::{PAGE, Page};
 
@@ -76,7 +76,10 @@ pub(crate) fn compress(page: &Page, table: &mut Table, out: &mut [u8; OUT]) -> u
             if at > LAST_MATCH {
                 break 'search;
             }
-            table.swap(load4(page, at - 2), at - 2);
+            // Of what a match covers only the end; its last byte is remembered for the sake of text.
+            for covered in [at - 2, at - 1] {
+                table.swap(load4(page, covered), covered);
+            }
             // One match may follow another.
             let bytes = load4(page, at);
             candidate = table.swap(bytes, at);
