@@ -3,17 +3,16 @@
 //! the whole history of every page in it.
 
 use crate::event::WHOLE_OBJECT;
+use crate::random::mix;
 
 /// The hash of a page's handle, spread over all 32 bits (the finaliser of
 /// splitmix64, Steele et al., 2014).
 #[inline(always)]
 pub const fn page_hash(pool: u32, object: u64, index: u64) -> u32 {
-    let mut x = (object ^ ((pool as u64) << 56))
+    let x = (object ^ ((pool as u64) << 56))
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .wrapping_add(index);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) >> 32) as u32
+    (mix(x) >> 32) as u32
 }
 
 /// The threshold that samples one page in `one_in`; 0 samples none.

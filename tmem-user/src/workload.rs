@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use tmem_common::PAGE_SIZE;
+use tmem_common::{PAGE_SIZE, random};
 
 /// A page's bytes.
 pub type PageBytes = [u8; PAGE_SIZE];
@@ -271,11 +271,7 @@ impl Random {
 
     /// The next number.
     pub const fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        random::next(&mut self.0)
     }
 
     /// The next number below `end`, which is not 0.

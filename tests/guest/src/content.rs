@@ -3,7 +3,7 @@
 //! anonymous memory: zero and same-filled pages, records with pointers, small
 //! numbers and text, and some pages that no codec makes smaller.
 
-use tmem_common::PAGE_SIZE;
+use tmem_common::{PAGE_SIZE, random};
 
 /// Memory of one page.
 pub(crate) type Page = [u8; PAGE_SIZE];
@@ -18,11 +18,8 @@ pub(crate) struct Rng(u64);
 impl Rng {
     /// A generator for `seed`; seeds that differ in one bit give unrelated sequences.
     pub(crate) fn new(seed: u64) -> Self {
-        // The finaliser of splitmix64 (Steele et al., 2014).
-        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self((z ^ (z >> 31)) | 1)
+        let mut state = seed;
+        Self(random::next(&mut state) | 1)
     }
 
     /// The next 64 bits.

@@ -25,16 +25,12 @@ pub(crate) const TAGS: [(char, usize); 16] = [
     ('Z', 8),
 ];
 
-/// SplitMix64 (Steele, Lea, Flood, 2014).
+/// Random numbers from a seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
+        tmem_common::random::next(&mut self.0)
     }
 }
 
