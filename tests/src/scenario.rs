@@ -346,6 +346,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("swap_rmmod_idle", "", ""),
     swap("swap_sysfs", "", ""),
     swap("swap_anon", "stores=40000", "stores=2000000"),
+    swap("swap_codecs", "", ""),
     swap("swap_fork", "stores=20000", "stores=500000"),
     swap("swap_thp", "stores=20000", "stores=500000"),
     swap("swap_shmem", "stores=20000", "stores=500000"),

@@ -32,3 +32,10 @@ fn decoding_of_damaged_pages() {
         decode::try_bytes(&random_bytes(seed, seed as usize * 20));
     }
 }
+
+#[test]
+fn pages_through_every_codec_and_back() {
+    for seed in 1..=200 {
+        decode::round_trip(&decode::page_of(&random_bytes(seed, seed as usize * 13)));
+    }
+}

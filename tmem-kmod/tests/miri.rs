@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(not(feature = "broken-for-control"))]
 
+#[path = "common/decode.rs"]
+mod decode;
 #[path = "common/model.rs"]
 mod model;
+#[path = "common/px64.rs"]
+mod px64;
 
 use std::thread;
 
@@ -77,4 +81,30 @@ fn miri_threads() {
     });
     engine.destroy_all_pools();
     assert_eq!(engine.used_bytes(), 0);
+}
+
+/// LZ4's decoder and encoder on hostile, damaged and whole pages, each in memory of exactly its size.
+#[test]
+fn miri_lz4() {
+    decode::round_trip(&content(3, 44));
+    decode::try_bytes(&[7, 0, 0x40, 9, 1, 0xF0, 200, 3, 0xFF]);
+}
+
+/// px64's portable code, which is what Miri can run, on a page of each structure and on damage.
+#[test]
+fn miri_px64() {
+    for seed in [1, 4, 7] {
+        let page = px64::structured(seed);
+        let Some(data) = px64::round_trip(&page) else {
+            continue;
+        };
+        for damage in 0..3 {
+            let mut data = data.clone().into_boxed_slice();
+            let at = (damage * 977 + 9) % data.len();
+            data[at] ^= 0x35;
+            assert!(px64::Guarded::decode(&data) == px64::reference(&data));
+            let cut: Box<[u8]> = data[..at].into();
+            assert!(px64::Guarded::decode(&cut).is_err());
+        }
+    }
 }

@@ -113,6 +113,48 @@ pub(super) fn anonymous(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
+/// Pages are kept by the codecs that are asked for: `adaptive`, which is what a module begins with, makes memory smaller
+/// than LZ4 alone, as only px64 can have done with the records in it, and than px64 alone, as only LZ4 can with the
+/// text.
+pub(super) fn codecs(context: &Context) -> Result<()> {
+    const PAGES: usize = 1500;
+    /// Percent by which it has to be smaller: some pages may stay in memory.
+    const MARGIN: u64 = 3;
+    let tier = Tier::start(context)?;
+    let default = tier::attribute(sysfs::CODEC)?;
+    ensure!(default == "adaptive", "the module begins with {default}");
+    let tally = Tally::shared()?;
+    let worker = process::spawn(|| {
+        let mut region = Region::anonymous(PAGES, context.seed)?;
+        region.write_all();
+        let sizes = ["adaptive", "px64", "lz4"].map(|codec| -> Result<u64> {
+            tier.set(sysfs::CODEC, codec)?;
+            region.page_out(0, PAGES)?;
+            let stats = tier.stats()?;
+            let pages = stats.get("pages");
+            ensure!(
+                pages * 10 >= PAGES as u64 * 9,
+                "{codec}: only {pages} pages were stored"
+            );
+            region.check_all(tally);
+            Ok(stats.get("data_bytes") / pages)
+        });
+        let [adaptive, px64, lz4] = sizes;
+        let (adaptive, px64, lz4) = (adaptive?, px64?, lz4?);
+        context.data(json!({"bytes_adaptive": adaptive, "bytes_px64": px64, "bytes_lz4": lz4}));
+        for (other, bytes) in [("px64", px64), ("lz4", lz4)] {
+            ensure!(
+                adaptive * 100 <= bytes * (100 - MARGIN),
+                "adaptive: {adaptive} bytes a page, {other}: {bytes}"
+            );
+        }
+        Ok(())
+    })?;
+    worker.join()?;
+    tally.verdict()?;
+    tier.finish()
+}
+
 /// Copy-on-write: parent and child share swapped pages, both write, each sees its own.
 pub(super) fn fork(context: &Context) -> Result<()> {
     const ROUNDS: u64 = 2;

@@ -25,6 +25,7 @@ type Scenario = fn(&Context) -> Result<()>;
 
 const TABLE: &[(&str, Scenario)] = &[
     ("swap_anon", contents::anonymous),
+    ("swap_codecs", contents::codecs),
     ("swap_fork", contents::fork),
     ("swap_thp", contents::huge_pages),
     ("swap_shmem", contents::shared_memory),
