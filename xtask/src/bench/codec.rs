@@ -32,7 +32,7 @@ const CHUNK: usize = 64;
 /// Rounds that count, after one that fills caches and checks contents.
 const ROUNDS: usize = 7;
 /// Pages of a corpus, at even distances.
-const PAGES: usize = 2048;
+pub(super) const PAGES: usize = 2048;
 /// Larger results are kept as they were, as the engine's store and zram do.
 const LARGEST: usize = 3964;
 
@@ -239,7 +239,7 @@ const BASELINE: &str = "linux-lz4";
 const BOUND: &str = "adaptive";
 
 /// Geometric means.
-fn mean(figures: &[f64]) -> f64 {
+pub(super) fn mean(figures: &[f64]) -> f64 {
     (figures.iter().map(|f| f.ln()).sum::<f64>() / figures.len() as f64).exp()
 }
 

@@ -21,6 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tmem_common::PAGE_SIZE;
 use tmem_common::codec::Codec;
 use tmem_common::op::Outcome;
+use tmem_common::random;
 use tmem_common::stats::Stats;
 use tmem_kmod::userspace::{EmbeddedEngine, Options, UserHost};
 use tmem_kmod::{Host, Page, PoolSpec, Scratch};
@@ -35,7 +36,7 @@ const LARGE: usize = 400 << 20;
 /// Pages of the small set, bytes.
 const SMALL: usize = 16 << 20;
 /// Rounds that count; one more comes before, in which memory is touched first.
-const ROUNDS: usize = 11;
+pub(super) const ROUNDS: usize = 11;
 /// Address space of an engine's pages, bytes.
 const ARENA: usize = 4 << 30;
 /// A large page, bytes.
@@ -140,7 +141,7 @@ fn large_pages(start: *mut u8, bytes: usize) {
 }
 
 /// So many zeroed bytes or pages, in large pages.
-fn zeroed<T: Copy>(zero: T, count: usize) -> Vec<T> {
+pub(super) fn zeroed<T: Copy>(zero: T, count: usize) -> Vec<T> {
     let mut memory = vec![zero; count];
     large_pages(memory.as_mut_ptr().cast(), count * size_of::<T>());
     memory
@@ -159,7 +160,7 @@ fn take(classes: &[Class], count: usize) -> Vec<&Page> {
 }
 
 /// Keeps this thread on the last CPU.
-fn pin() -> Result<()> {
+pub(super) fn pin() -> Result<()> {
     let last = std::thread::available_parallelism()?.get() - 1;
     let mut cpus = CpuSet::new();
     cpus.set(last);
@@ -173,32 +174,28 @@ fn cpu_ns(clock: ClockId) -> f64 {
 }
 
 /// Time that `work` takes on this thread's CPU, ns.
-fn timed(work: impl FnOnce()) -> f64 {
+pub(super) fn timed(work: impl FnOnce()) -> f64 {
     let begin = cpu_ns(ClockId::ThreadCPUTime);
     work();
     cpu_ns(ClockId::ThreadCPUTime) - begin
 }
 
-/// Puts `items` in an order that depends on `seed` only (splitmix64, Fisher-Yates).
+/// Puts `items` in an order that depends on `seed` only (Fisher-Yates).
 fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut state = seed;
     for i in (1..items.len()).rev() {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        items.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
+        items.swap(i, (random::next(&mut state) % (i as u64 + 1)) as usize);
     }
 }
 
 /// An engine with one persistent pool.
-struct Tier {
-    engine: EmbeddedEngine,
-    pool: u32,
+pub(super) struct Tier {
+    pub(super) engine: EmbeddedEngine,
+    pub(super) pool: u32,
 }
 
 impl Tier {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let options = Options {
             arena_bytes: ARENA as u64,
             limit_bytes: 2 << 30,
@@ -216,7 +213,7 @@ impl Tier {
     }
 
     /// Waits until maintenance has nothing to do; how long that took.
-    fn rest(&self) -> Duration {
+    pub(super) fn rest(&self) -> Duration {
         let begin = Instant::now();
         let mut last = (self.engine.stats(), Instant::now());
         while last.1.elapsed() < Duration::from_millis(300) && begin.elapsed() < REST {
@@ -330,15 +327,15 @@ impl Bare {
 
 /// CPU time of the engine, of the codec alone, and of memcpy, ns, in one round.
 #[derive(Clone, Copy, Default)]
-struct Times {
-    engine: f64,
-    codec: f64,
-    pages: f64,
+pub(super) struct Times {
+    pub(super) engine: f64,
+    pub(super) codec: f64,
+    pub(super) pages: f64,
 }
 
 /// One round of one operation over the pages in `order`: engine and codec take turns,
 /// the codec half the pages ahead.
-fn turns(
+pub(super) fn turns(
     order: &[usize],
     mut engine: impl FnMut(&[usize]),
     mut codec: impl FnMut(&[usize]),
@@ -595,9 +592,10 @@ fn zram_rows(zram: &mut Zram, set: &[&Page]) -> Result<Vec<Row>> {
         failed = set
             .iter()
             .enumerate()
-            .find_map(|(i, p)| zram.write(i, p).err())
+            .find_map(|(i, p)| zram.copy(i, p).err())
     });
-    let full = zram.density()?;
+    let density = |zram: &Zram| zram.memory().map(|(data, used)| data / used);
+    let full = density(zram)?;
     let mut wrong = 0;
     let read = timed(|| {
         for (i, expected) in set.iter().enumerate() {
@@ -631,7 +629,7 @@ fn zram_rows(zram: &mut Zram, set: &[&Page]) -> Result<Vec<Row>> {
         Row::new(format!("zram lz4/density/{size}"), full, ""),
         Row::new(
             format!("zram lz4/density/{size}, {FLUSHED} % flushed"),
-            zram.density()?,
+            density(zram)?,
             "",
         ),
     ])

@@ -3,6 +3,7 @@
 //! Native figures want optimised code, so xtask starts itself again under the profile
 //! `bench-native`: one codegen unit and fat LTO, as the kernel object is built.
 
+mod against_zram;
 mod codec;
 mod engine;
 mod swap;
@@ -26,6 +27,8 @@ pub(crate) enum Topic {
     Engine,
     /// The codecs alone, against the kernel's LZ4.
     Codec,
+    /// The engine against zram, on the heaps that the codecs are judged by.
+    Zram,
     /// A swap workload in a virtual machine, in counted instructions.
     Swap,
 }
@@ -266,6 +269,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             } else {
                 Split::Test
             })?,
+            Topic::Zram => against_zram::run()?,
             Topic::Swap => swap::run(args.kernel)?,
         };
         failed += rows.iter().filter(|row| row.ok() == Some(false)).count();

@@ -15,14 +15,28 @@ const CONTROL: &str = "/sys/class/zram-control";
 const BLKDISCARD: rustix::ioctl::Opcode = 0x1277;
 
 /// A page as direct I/O wants it.
+#[derive(Clone, Copy)]
 #[repr(C, align(4096))]
-struct Aligned(Page);
+pub(super) struct Aligned(pub(super) Page);
 
 /// The device.
 pub(super) struct Zram {
     number: u32,
     device: Option<File>,
+    /// Bytes of its table.
+    table: f64,
     buffer: Box<Aligned>,
+}
+
+/// Bytes of the tables of all devices: the ranges that were allocated when a size was set.
+fn tables() -> Result<f64> {
+    let text = fs::read_to_string("/proc/vmallocinfo").context("/proc/vmallocinfo")?;
+    let ranges = text
+        .lines()
+        .filter(|line| line.contains(" disksize_store+"));
+    Ok(ranges
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok())
+        .sum())
 }
 
 impl Zram {
@@ -40,6 +54,7 @@ impl Zram {
         Ok(Self {
             number,
             device: None,
+            table: 0.0,
             buffer: Box::new(Aligned([0; PAGE_SIZE])),
         })
     }
@@ -58,7 +73,9 @@ impl Zram {
         self.device = None;
         self.set("reset", "1")?;
         self.set("comp_algorithm", codec)?;
+        let before = tables()?;
         self.set("disksize", &(pages * PAGE_SIZE).to_string())?;
+        self.table = tables()? - before;
         let path = format!("/dev/zram{}", self.number);
         let mut options = OpenOptions::new();
         options
@@ -73,12 +90,16 @@ impl Zram {
         self.device.as_ref().context("the device has no size yet")
     }
 
-    /// Writes one page.
-    pub(super) fn write(&mut self, number: usize, page: &Page) -> Result<()> {
+    /// Writes one page from wherever it lies.
+    pub(super) fn copy(&mut self, number: usize, page: &Page) -> Result<()> {
         self.buffer.0 = *page;
-        Ok(self
-            .device()?
-            .write_all_at(&self.buffer.0, (number * PAGE_SIZE) as u64)?)
+        self.write(number, &self.buffer)
+    }
+
+    /// Writes one page.
+    pub(super) fn write(&self, number: usize, page: &Aligned) -> Result<()> {
+        let place = (number * PAGE_SIZE) as u64;
+        Ok(self.device()?.write_all_at(&page.0, place)?)
     }
 
     /// Reads one page.
@@ -97,8 +118,28 @@ impl Zram {
             .context("discarding a page")
     }
 
-    /// Compressed bytes / memory used, by `mm_stat`.
-    pub(super) fn density(&self) -> Result<f64> {
+    /// Bytes of bookkeeping that `mm_stat` leaves out: the device's table, which has a place for each page of its size,
+    /// and the names that its allocator gives to stored pages.
+    pub(super) fn bookkeeping(&self) -> Result<f64> {
+        let slabs = fs::read_to_string("/proc/slabinfo").context("/proc/slabinfo")?;
+        // Name, objects in use, objects, bytes of each.
+        let name = format!("zs_handle-zram{} ", self.number);
+        let handles = slabs
+            .lines()
+            .find_map(|line| line.strip_prefix(&name))
+            .context("no handles of zram in /proc/slabinfo")?;
+        let figures: Vec<f64> = handles
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        match figures[..] {
+            [_, objects, bytes, ..] => Ok(self.table + objects * bytes),
+            _ => anyhow::bail!("/proc/slabinfo: {handles:?}"),
+        }
+    }
+
+    /// Bytes of compressed data, and of the memory that they take, by `mm_stat`.
+    pub(super) fn memory(&self) -> Result<(f64, f64)> {
         let path = self.file("mm_stat");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let figures: Vec<f64> = text
@@ -106,7 +147,7 @@ impl Zram {
             .filter_map(|w| w.parse().ok())
             .collect();
         match figures[..] {
-            [_, compressed, used, ..] => Ok(compressed / used),
+            [_, compressed, used, ..] => Ok((compressed, used)),
             _ => anyhow::bail!("{}: {text:?}", path.display()),
         }
     }
