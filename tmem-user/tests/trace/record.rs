@@ -195,7 +195,10 @@ fn hindsight_writes_the_last_of_it_when_asked() {
         let seen = hits
             .filter(|event| event.outcome == Outcome::Hit as u32)
             .count();
-        assert_eq!(seen as u64, counted);
+        // What a busy machine had no time to take over is counted.
+        let dropped = trace.readings.last().expect("readings").events_dropped;
+        assert!(seen as u64 <= counted && seen as u64 + dropped >= counted);
+        assert!(seen > 0);
     }
     send(rustix::process::Signal::INT);
     let output = child.wait_with_output().expect("it ends");

@@ -176,11 +176,12 @@ fn what_if_at_the_recorded_setting_is_what_was() {
         "2s",
     ]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let table = rows(&["replay", &trace, "--limit", "25%,60%"]);
+    let table = rows(&["replay", &trace, "--limit", "25%,10%"]);
     assert_eq!(table[0]["what"], "recorded");
     let (was, is) = (number(&table[0], "hit_rate"), number(&table[1], "hit_rate"));
     assert!((was - is).abs() <= 0.02, "recorded {was}, replayed {is}");
-    assert!(number(&table[2], "hit_rate") > is, "{table:?}");
+    // However little a busy machine got done, it is too much for that.
+    assert!(number(&table[2], "hit_rate") < is, "{table:?}");
     assert!(number(&table[1], "cpu") > 0.0);
 
     let curve = rows(&["mrc", &trace, "--exact", "--points", "10"]);

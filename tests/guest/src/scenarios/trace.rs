@@ -2,6 +2,8 @@
 //! counts is what the module counts.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -13,13 +15,46 @@ use crate::context::Context;
 
 const TRACE: &str = "/tmp/record.trace";
 
-/// Records the swap workload at 1/100 and at 1/1.
+/// Records the swap workload at 1/100 and at 1/1, and keeps the last of it in memory.
 pub(super) fn record(context: &Context) -> Result<()> {
     let stage = Stage::new(context)?;
     for one_in in [100, 1] {
         once(&stage, context, one_in).with_context(|| format!("recording 1/{one_in}"))?;
     }
+    hindsight(&stage, context).context("recording with hindsight")?;
     stage.finish(context)
+}
+
+/// A condition that begins to fail writes the trace, which ends with what made it fail.
+fn hindsight(stage: &Stage, context: &Context) -> Result<()> {
+    const KEPT: &str = "/tmp/record.1.trace";
+    let stores = context.number("stores")? / 4;
+    let arguments = [
+        "record",
+        "--hindsight",
+        "10m",
+        "-o",
+        TRACE,
+        "--sample",
+        "1/10",
+    ];
+    // Nothing here is a thousand times smaller, so it fails as soon as a page is held.
+    let condition = ["--interval", "500ms", "--min-ratio", "1000"];
+    meanwhile(&[&arguments[..], &condition].concat(), || {
+        stage.exercise(context, stores)?;
+        for _ in 0..600 {
+            if fs::exists(KEPT)? {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        bail!("no {KEPT}")
+    })?;
+    let said = read(KEPT)?;
+    fs::remove_file(KEPT)?;
+    ensure!(said.ended && said.readings.len() == 2, "it is not whole");
+    context.data(json!({ "hindsight_events": said.events }));
+    Ok(())
 }
 
 /// What a trace says, in sum.
@@ -39,7 +74,7 @@ fn once(stage: &Stage, context: &Context, one_in: u32) -> Result<()> {
     let (before, after, _) = meanwhile(&["record", "-o", TRACE, "--sample", &sample], || {
         stage.exercise(context, stores)
     })?;
-    let said = read()?;
+    let said = read(TRACE)?;
     fs::remove_file(TRACE)?;
     ensure!(said.ended, "the trace has no end");
     let [first, last] = &said.readings[..] else {
@@ -87,8 +122,8 @@ fn once(stage: &Stage, context: &Context, one_in: u32) -> Result<()> {
 }
 
 /// Reads the trace back, by the tool.
-fn read() -> Result<Said> {
-    let text = succeed(tmem(&["export", TRACE, "--format", "jsonl"]))?;
+fn read(trace: &str) -> Result<Said> {
+    let text = succeed(tmem(&["export", trace, "--format", "jsonl"]))?;
     let mut said = Said::default();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).context("a line of the export")?;
