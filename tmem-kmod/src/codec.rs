@@ -185,14 +185,14 @@ pub(crate) fn available<H: Host>(host: &H, codec: Codec) -> bool {
 pub(crate) fn fill_word(page: &Page) -> Option<u32> {
     let (words, _) = page.as_chunks::<8>();
     let first = words[0];
-    // Most pages differ at their ends already.
-    if words[words.len() - 1] != first || first[..4] != first[4..] {
+    let all = |words: &[[u8; 8]]| words.iter().all(|word| *word == first);
+    // Most pages differ within their first line, which the codec wants next, or else at their
+    // end; the line there is left alone if it can be.
+    let (line, rest) = words.split_at(8);
+    if first[..4] != first[4..] || !all(line) || words[words.len() - 1] != first {
         return None;
     }
-    words
-        .iter()
-        .all(|word| *word == first)
-        .then(|| u32::from_ne_bytes([first[0], first[1], first[2], first[3]]))
+    all(rest).then(|| u32::from_ne_bytes([first[0], first[1], first[2], first[3]]))
 }
 
 /// Fills a page with one word.

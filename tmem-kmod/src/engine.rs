@@ -8,9 +8,9 @@
 //!
 //! At most one shard is locked at a time. Codecs run, and memory that may be
 //! waited for is taken, without locks; only a shard's table takes and returns
-//! pages (never waiting) under its lock. A page is put in four steps: compress
-//! into a scratch; take a slot and a record (store lock); fill the slot; make it
-//! visible in place of an older copy (shard lock), which is freed afterwards.
+//! pages (never waiting) under its lock. A page is put in three steps: compress
+//! into a scratch; take a slot and a record (store lock); link the record in place
+//! of an older copy and fill the slot (shard lock). The older copy is freed afterwards.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -203,9 +203,10 @@ impl<H: Host> Engine<H> {
             // What the older copy took may be what was missing.
             result = self.try_put(home, handle, page, owner);
         }
-        let report = result.unwrap_or_else(refused);
-        home.count(report.outcome);
-        report
+        result.unwrap_or_else(|outcome| {
+            home.count(outcome);
+            refused(outcome)
+        })
     }
 
     fn try_put(
@@ -232,7 +233,7 @@ impl<H: Host> Engine<H> {
         let Some((codec, len)) = compressed else {
             return self.put_raw(home, state, handle, page, owner, codec);
         };
-        let entry = self.reserve(
+        let (entry, body) = self.reserve(
             |store, entry, (hand, tight)| {
                 let place = store.alloc(&self.memory, &self.spans, len, entry, tight, hand)?;
                 let slot = Slot {
@@ -246,11 +247,8 @@ impl<H: Host> Engine<H> {
             handle,
             owner,
         )?;
-        if let Body::Slot(slot) = entry.1 {
-            // SAFETY: the slot was just allocated for this entry, which nobody else can reach yet.
-            unsafe { store::write(&self.memory, slot.site, &scratch.data[..len]) };
-        }
-        self.insert(home, state, handle, entry, Outcome::Stored)
+        let data = &scratch.data[..len];
+        self.insert(home, state, handle, Reserved { entry, body, data })
     }
 
     /// Keeps a page that is one word again and again.
@@ -264,8 +262,10 @@ impl<H: Host> Engine<H> {
         word: u32,
         owner: u64,
     ) -> Result<Report, Outcome> {
-        let entry = self.reserve(|_, entry, _| Ok((entry, Body::Fill(word))), handle, owner)?;
-        self.insert(home, state, handle, entry, Outcome::StoredSame)
+        let (entry, body) =
+            self.reserve(|_, entry, _| Ok((entry, Body::Fill(word))), handle, owner)?;
+        let data = &[];
+        self.insert(home, state, handle, Reserved { entry, body, data })
     }
 
     /// Keeps a page as it is.
@@ -282,7 +282,7 @@ impl<H: Host> Engine<H> {
         if codec != Codec::None && !self.keep_incompressible.load(Relaxed) {
             return Err(Outcome::RefusedIncompressible);
         }
-        let entry = self.reserve(
+        let (entry, body) = self.reserve(
             |store, entry, (hand, _)| {
                 let frame = hand.pop().ok_or(Need(1))?;
                 store.raw_page(true);
@@ -291,11 +291,8 @@ impl<H: Host> Engine<H> {
             handle,
             owner,
         )?;
-        if let Body::Raw(frame) = entry.1 {
-            // SAFETY: the frame was just taken for this entry, which nobody else can reach yet.
-            unsafe { core::ptr::copy_nonoverlapping(page.as_ptr(), self.memory.page(frame), PAGE) };
-        }
-        self.insert(home, state, handle, entry, Outcome::StoredRaw)
+        let data = page;
+        self.insert(home, state, handle, Reserved { entry, body, data })
     }
 
     fn codec_of(&self, home: &Pool) -> Codec {
@@ -392,16 +389,16 @@ impl<H: Host> Engine<H> {
         })
     }
 
-    /// Makes a reserved page visible, in place of an older copy. On an error the
-    /// reservation is undone.
+    /// Fills a reserved page's place with its data and makes it visible, instead of an
+    /// older copy. On an error the reservation is undone.
     fn insert(
         &self,
         home: &Pool,
         state: State,
         handle: Handle,
-        (entry, body): (u32, Body),
-        outcome: Outcome,
+        page: Reserved<'_>,
     ) -> Result<Report, Outcome> {
+        let Reserved { entry, body, .. } = page;
         let footprint = body.footprint(&self.memory, &self.spans);
         let undo = |emptied, outcome| {
             self.free_records(&[Removed {
@@ -422,7 +419,7 @@ impl<H: Host> Engine<H> {
         }
         let mut object = 0;
         loop {
-            match self.link(home, state, handle, entry, &mut object) {
+            match self.link(home, state, handle, &page, &mut object) {
                 Link::Done(old) => {
                     if object != 0 {
                         self.free_records(&[Removed {
@@ -435,7 +432,7 @@ impl<H: Host> Engine<H> {
                         self.free_removed(home, &[old]);
                     }
                     return Ok(Report {
-                        outcome,
+                        outcome: body.outcome(),
                         bytes: body.len(),
                     });
                 }
@@ -465,7 +462,7 @@ impl<H: Host> Engine<H> {
         home: &Pool,
         state: State,
         handle: Handle,
-        entry: u32,
+        page: &Reserved<'_>,
         object: &mut u32,
     ) -> Link {
         let records = self.records();
@@ -476,8 +473,8 @@ impl<H: Host> Engine<H> {
         }
         let aged = !home.is_persistent();
         let mut owner = shard.part.find_object(&records, handle.pool, handle.object);
-        let mut old = Removed::default();
-        if owner == 0 {
+        let is_new = owner == 0;
+        if is_new {
             if *object == 0 {
                 return Link::NeedsObject;
             }
@@ -485,13 +482,33 @@ impl<H: Host> Engine<H> {
             shard
                 .part
                 .add_object(&records, owner, handle.pool, handle.object);
-        } else {
+        }
+        shard.part.prefetch_bucket(&records, owner, handle.index);
+        if let Body::Slot(slot) = page.body {
+            store::prefetch_slot(&self.memory, slot.site, page.data.len());
+        }
+        home.count(page.body.outcome());
+        // While the bucket's record comes, and long after the slot's lines were asked for; without a
+        // locked instruction behind it, which would wait for these stores.
+        match page.body {
+            Body::Fill(_) => {}
+            // SAFETY: the frame was taken for this entry, which nobody else can reach yet.
+            Body::Raw(frame) => unsafe {
+                debug_assert_eq!(page.data.len(), PAGE);
+                let target = self.memory.page(frame);
+                core::ptr::copy_nonoverlapping(page.data.as_ptr(), target, page.data.len());
+            },
+            // SAFETY: the slot was allocated for this entry, which nobody else can reach yet.
+            Body::Slot(slot) => unsafe { store::write(&self.memory, slot.site, page.data) },
+        }
+        let mut old = Removed::default();
+        if !is_new {
             let id = shard.part.find_in(&records, owner, handle.index);
             if id != 0 {
                 old = shard.part.unlink(&records, id, aged, true);
             }
         }
-        shard.part.link(&records, entry, owner, aged);
+        shard.part.link(&records, page.entry, owner, aged);
         Link::Done(old)
     }
 
@@ -513,7 +530,8 @@ impl<H: Host> Engine<H> {
         memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
         let mut scratch = self.scratch();
         let scratch = scratch.get();
-        let Some((body, removed)) = self.copy_out(home, handle, page, &mut scratch.data) else {
+        let Some((body, removed, in_order)) = self.copy_out(home, handle, page, &mut scratch.data)
+        else {
             home.count(Outcome::Miss);
             return miss;
         };
@@ -526,19 +544,26 @@ impl<H: Host> Engine<H> {
                 true
             }
             Body::Raw(_) => true,
-            Body::Slot(slot) => codec::decompress(
-                &self.memory.host,
-                slot.codec,
-                &scratch.data[..slot.len as usize],
-                page,
-            ),
+            Body::Slot(slot) => {
+                // Where pages are asked for in order the hardware knows what comes next.
+                if !in_order {
+                    let rest = page.as_ptr().wrapping_add(PREFETCH_OF_TARGET);
+                    memory::prefetch_to_write(rest, PAGE - PREFETCH_OF_TARGET);
+                }
+                let data = &scratch.data[..slot.len as usize];
+                codec::decompress(&self.memory.host, slot.codec, data, page)
+            }
         };
         #[cfg(feature = "broken-for-control")]
         if index % 61 == 7 {
             page[PAGE / 2] ^= 1;
         }
-        let outcome = if good { Outcome::Hit } else { Outcome::Corrupt };
-        home.count(outcome);
+        let outcome = if good {
+            Outcome::Hit
+        } else {
+            home.count_corrupt();
+            Outcome::Corrupt
+        };
         Report {
             outcome,
             bytes: body.len(),
@@ -546,7 +571,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Copies a page's data out under its shard's lock: raw pages to `page`,
-    /// compressed bytes to `data`.
+    /// compressed bytes to `data`. True if it is the page after the last one.
     #[inline(always)]
     fn copy_out(
         &self,
@@ -554,7 +579,7 @@ impl<H: Host> Engine<H> {
         handle: Handle,
         page: &mut Page,
         data: &mut [u8],
-    ) -> Option<(Body, Removed)> {
+    ) -> Option<(Body, Removed, bool)> {
         let records = self.records();
         let shard = self.lock_shard(shard_of(handle.pool, handle.object));
         let id = shard.part.find(&records, handle);
@@ -573,7 +598,9 @@ impl<H: Host> Engine<H> {
                 store::read(&self.memory, slot.site, &mut data[..slot.len as usize]);
             },
         }
-        shard.part.read_ahead(&records, id);
+        let in_order = shard.part.read_ahead(&records, handle, id);
+        // Here, since after the page was decoded a locked instruction would wait for its stores.
+        home.count(Outcome::Hit);
         let aged = !home.is_persistent();
         let removed = if home.is_exclusive() {
             shard.part.unlink(&records, id, aged, false)
@@ -583,7 +610,7 @@ impl<H: Host> Engine<H> {
             }
             Removed::default()
         };
-        Some((body, removed))
+        Some((body, removed, in_order))
     }
 
     /// Whether a page is there. Any context.
@@ -905,6 +932,14 @@ impl<H: Host> Engine<H> {
     pub(crate) fn maintenance_begins(&self) {
         self.maintenance_wanted.store(false, Relaxed);
     }
+}
+
+/// A page with a record and memory for its data, on its way into the index.
+struct Reserved<'a> {
+    entry: u32,
+    body: Body,
+    /// What the body's memory is to hold.
+    data: &'a [u8],
 }
 
 /// How an attempt to link an entry ended.

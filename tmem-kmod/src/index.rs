@@ -14,6 +14,7 @@ use crate::store::{self, MAX_DATA, Place, STEP_BITS, Site, Spans};
 use crate::table::{Chain, Table};
 use tmem_common::MAX_POOLS;
 use tmem_common::codec::Codec;
+use tmem_common::op::Outcome;
 
 /// Bits of a page's index within its object.
 const INDEX_BITS: u32 = 36;
@@ -21,7 +22,7 @@ const INDEX_BITS: u32 = 36;
 pub(crate) const MAX_INDEX: u64 = (1 << INDEX_BITS) - 1;
 
 /// A page's name.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle {
     pub(crate) pool: u32,
     pub(crate) object: u64,
@@ -204,6 +205,15 @@ impl Body {
         }
     }
 
+    /// How a put ends that keeps a page so.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Body::Fill(_) => Outcome::StoredSame,
+            Body::Raw(_) => Outcome::StoredRaw,
+            Body::Slot(_) => Outcome::Stored,
+        }
+    }
+
     /// Bytes of data.
     pub(crate) fn len(self) -> u32 {
         match self {
@@ -311,6 +321,11 @@ impl<H: Host> Chain for EntryChain<'_, '_, H> {
         let entry = self.0.entry(id);
         entry_hash(entry.object(), entry.index())
     }
+
+    fn prefetch(&self, id: u32) {
+        let entry = core::ptr::from_ref(self.0.entry(id));
+        prefetch(entry.cast(), size_of::<Entry>());
+    }
 }
 
 struct ObjectChain<'a, 'b, H>(&'b Records<'a, H>);
@@ -324,6 +339,11 @@ impl<H: Host> Chain for ObjectChain<'_, '_, H> {
     fn hash(&self, id: u32) -> u32 {
         let object = self.0.object(id);
         object_hash(object.pool.get(), object.key()) as u32
+    }
+
+    fn prefetch(&self, id: u32) {
+        let object = core::ptr::from_ref(self.0.object(id));
+        prefetch(object.cast(), size_of::<Object>());
     }
 }
 
@@ -352,8 +372,14 @@ pub(crate) struct Shard {
     ages: [Ages; MAX_POOLS],
     /// First object of each pool.
     pool_objects: [u32; MAX_POOLS],
-    /// Object and index after those of the last get.
-    expected: (u32, u64),
+    expected: Expected,
+}
+
+/// What the next get asks for if pages are asked for one after the other.
+struct Expected {
+    handle: Handle,
+    /// Its entry, if that was found already, else 0.
+    entry: u32,
 }
 
 impl Shard {
@@ -376,6 +402,22 @@ impl Shard {
             id = record.hash_next.get();
         }
         id
+    }
+
+    /// Asks the caches for the record that [`Shard::find_in`] will look at first.
+    #[inline(always)]
+    pub(crate) fn prefetch_bucket<H: Host>(
+        &self,
+        records: &Records<'_, H>,
+        object: u32,
+        index: u64,
+    ) {
+        let id = self
+            .entries
+            .first(records.memory, entry_hash(object, index));
+        if id != 0 {
+            EntryChain(records).prefetch(id);
+        }
     }
 
     /// The id of a page's entry, or 0.
@@ -402,6 +444,9 @@ impl Shard {
     /// The id of a page's entry, or 0.
     #[inline(always)]
     pub(crate) fn find<H: Host>(&self, records: &Records<'_, H>, handle: Handle) -> u32 {
+        if self.expected.entry != 0 && self.expected.handle == handle {
+            return self.expected.entry;
+        }
         match self.find_object(records, handle.pool, handle.object) {
             0 => 0,
             object => self.find_in(records, object, handle.index),
@@ -409,35 +454,46 @@ impl Shard {
     }
 
     /// Told of each get: where pages are asked for one after the other, brings the next one's
-    /// data, and the record of the one after it, into the caches.
+    /// data, and the record of the one after it, into the caches. True if it is so.
     #[inline(always)]
-    pub(crate) fn read_ahead<H: Host>(&mut self, records: &Records<'_, H>, id: u32) {
-        let entry = records.entry(id);
-        let (object, index) = (entry.object(), entry.index());
-        let expected = core::mem::replace(&mut self.expected, (object, index + 1));
-        if expected != (object, index) {
-            return;
+    pub(crate) fn read_ahead<H: Host>(
+        &mut self,
+        records: &Records<'_, H>,
+        handle: Handle,
+        id: u32,
+    ) -> bool {
+        let next = Handle {
+            index: handle.index + 1,
+            ..handle
+        };
+        let in_order = self.expected.handle == handle;
+        self.expected = Expected {
+            handle: next,
+            entry: 0,
+        };
+        if !in_order {
+            return false;
         }
+        let object = records.entry(id).object();
         let bucket = |index| {
             self.entries
                 .first(records.memory, entry_hash(object, index))
         };
-        let after = bucket(index + 2);
+        let after = bucket(next.index + 1);
         if after != 0 {
-            prefetch(
-                core::ptr::from_ref(records.entry(after)).cast(),
-                size_of::<Entry>(),
-            );
+            EntryChain(records).prefetch(after);
         }
-        let next = bucket(index + 1);
-        if next != 0 {
-            let entry = records.entry(next);
-            if entry.is(object, index + 1)
-                && let Body::Slot(slot) = entry.body()
-            {
-                store::prefetch_data(records.memory, slot.site, slot.len as usize);
+        let id = bucket(next.index);
+        if id != 0 {
+            let entry = records.entry(id);
+            if entry.is(object, next.index) {
+                self.expected.entry = id;
+                if let Body::Slot(slot) = entry.body() {
+                    store::prefetch_data(records.memory, slot.site, slot.len as usize);
+                }
             }
         }
+        true
     }
 
     /// Makes a fresh record the object's, which has none.
@@ -500,6 +556,9 @@ impl Shard {
         aged: bool,
         keep_object: bool,
     ) -> Removed {
+        if self.expected.entry == id {
+            self.expected.entry = 0;
+        }
         let entry = records.entry(id);
         let object = entry.object();
         let owner = records.object(object);

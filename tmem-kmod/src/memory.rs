@@ -165,11 +165,11 @@ impl Frames {
     }
 }
 
-/// Asks the caches for `len` bytes at `start`, which need not be valid.
+/// Asks the caches for `len` bytes at `start`, which need not be valid, in order to read them.
 #[inline(always)]
 pub(crate) fn prefetch(start: *const u8, len: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    for offset in (0..len).step_by(64) {
+    for offset in (0..len).step_by(LINE) {
         // SAFETY: the instruction has no effect but on the caches, and never faults.
         unsafe {
             core::arch::asm!(
@@ -182,3 +182,26 @@ pub(crate) fn prefetch(start: *const u8, len: usize) {
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = (start, len);
 }
+
+/// As [`prefetch`], in order to write them. Worth while before a locked instruction, which waits
+/// until all earlier stores have reached the caches, but not for this.
+#[inline(always)]
+pub(crate) fn prefetch_to_write(start: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for offset in (0..len).step_by(LINE) {
+        // SAFETY: the instruction has no effect but on the caches, and never faults.
+        unsafe {
+            core::arch::asm!(
+                "prefetchw [{}]",
+                in(reg) start.wrapping_add(offset),
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (start, len);
+}
+
+/// Bytes of a line of the caches.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+const LINE: usize = 64;

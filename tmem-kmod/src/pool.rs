@@ -232,6 +232,12 @@ impl Pool {
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
     }
 
+    /// A page that was counted as a hit when it was found could not be decoded.
+    pub(crate) fn count_corrupt(&self) {
+        self.outcomes[Outcome::Hit as usize].fetch_sub(1, Relaxed);
+        self.count(Outcome::Corrupt);
+    }
+
     pub(crate) fn count_flush_miss(&self) {
         self.flush_misses.fetch_add(1, Relaxed);
     }

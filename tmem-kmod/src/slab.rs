@@ -48,7 +48,7 @@ const LEAF: usize = 1 << LEAF_BITS;
 /// Bits of an id in a slab of 1024 leaves.
 pub(crate) const ID_BITS: u32 = 10 + LEAF_BITS + SLOT_BITS;
 
-/// First bytes of a slab page: 32, so that few records lie in two lines of the caches.
+/// First bytes of a slab page.
 #[repr(C)]
 struct Header {
     /// Records in use.
@@ -89,6 +89,10 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         }
     };
 
+    /// Where the records of a page begin: they end with it, so that records as large as a line of
+    /// the caches lie in one each.
+    const FIRST: usize = PAGE - Self::PER_PAGE as usize * size_of::<T>();
+
     /// The record of a live id.
     #[inline(always)]
     pub(crate) fn at<'a, H: Host>(&'a self, memory: &'a Memory<H>, id: u32) -> &'a T {
@@ -97,7 +101,7 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         // SAFETY: the id is live (module documentation), so its page exists and the record lies within it.
         unsafe {
             &*page
-                .byte_add(size_of::<Header>() + slot * size_of::<T>())
+                .byte_add(Self::FIRST + slot * size_of::<T>())
                 .cast::<T>()
         }
     }

@@ -12,7 +12,7 @@
 //! frames of a span do not change while it has a used slot.
 
 use crate::host::{Frame, Host, PAGE};
-use crate::memory::{Frames, Memory, prefetch};
+use crate::memory::{Frames, Memory, prefetch, prefetch_to_write};
 use crate::slab::{Need, Record, Slab, Word};
 
 /// Pages of a span at the most.
@@ -267,6 +267,14 @@ pub(crate) fn prefetch_data<H: Host>(memory: &Memory<H>, site: Site, len: usize)
     prefetch(second, len - n);
 }
 
+/// Asks for the lines that a slot's data will be written to.
+#[inline(always)]
+pub(crate) fn prefetch_slot<H: Host>(memory: &Memory<H>, site: Site, len: usize) {
+    let (first, n, second) = pieces(memory, site, len);
+    prefetch_to_write(first, n);
+    prefetch_to_write(second, len - n);
+}
+
 /// Fills a slot's data.
 ///
 /// # Safety
@@ -325,7 +333,11 @@ fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, slot: u32) -> &'a 
 
 /// The list that a span with so many used slots belongs to; none if it is full.
 fn fullness(used: u32, slots: u32) -> Option<usize> {
-    (used < slots).then(|| (used as usize * FULLNESS) / slots as usize)
+    const { assert!(FULLNESS == 4) };
+    // Quarters, without a division.
+    let quarters = [slots, 2 * slots, 3 * slots];
+    let full = |quarter: &u32| usize::from(4 * used >= *quarter);
+    (used < slots).then(|| quarters.iter().map(full).sum())
 }
 
 impl Store {

@@ -20,6 +20,8 @@ pub(crate) trait Chain {
     fn link(&self, id: u32) -> &Word;
     /// The record's hash.
     fn hash(&self, id: u32) -> u32;
+    /// Asks the caches for a record that will be looked at soon.
+    fn prefetch(&self, id: u32);
 }
 
 /// A table with `NEAR` (a power of two) buckets of its own.
@@ -131,7 +133,7 @@ impl<const NEAR: usize> Table<NEAR> {
             return;
         }
         let new = self.buckets();
-        let old = new & (u32::MAX >> (new.leading_zeros() + 1));
+        let old = Self::split_from(new);
         self.grown += 1;
         let mut link = self.bucket(memory, old);
         let new_head = self.bucket(memory, new);
@@ -146,12 +148,32 @@ impl<const NEAR: usize> Table<NEAR> {
                 link = chain.link(id);
             }
         }
+        // What the next insertions split comes to the caches in time: the second record of the next
+        // bucket, the first of the one after it.
+        let head = |ahead| {
+            self.bucket(memory, Self::split_from(self.buckets() + ahead))
+                .get()
+        };
+        let mut soon = [head(0), head(1)];
+        if soon[0] != 0 {
+            soon[0] = chain.link(soon[0]).get();
+        }
+        for id in soon {
+            if id != 0 {
+                chain.prefetch(id);
+            }
+        }
+    }
+
+    /// The bucket that a new one takes its records from.
+    fn split_from(new: u32) -> u32 {
+        new & (u32::MAX >> (new.leading_zeros() + 1))
     }
 
     /// Joins the last bucket to the one that it was split from.
     fn shrink<H: Host>(&mut self, memory: &Memory<H>, chain: &impl Chain) {
         let last = self.buckets() - 1;
-        let into = last & (u32::MAX >> (last.leading_zeros() + 1));
+        let into = Self::split_from(last);
         let head = self.bucket(memory, last).get();
         let mut link = self.bucket(memory, into);
         while link.get() != 0 {

@@ -3,14 +3,16 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::boxed::Box;
+use std::cell::Cell;
 use std::ops::Deref;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU64,
+    AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::thread_local;
 use std::vec::Vec;
 
 use tmem_common::codec::Codec;
@@ -44,8 +46,11 @@ impl Default for Options {
     }
 }
 
-/// Scratches that are kept for the next operation.
-const SCRATCHES: usize = 8;
+thread_local! {
+    /// This thread's scratch while nobody uses it. A thread's own needs no locked instruction,
+    /// which would wait for all stores of the page that was got before.
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
 
 /// Frames that can be handed out.
 struct Free {
@@ -72,8 +77,6 @@ pub struct UserHost {
     free: Mutex<Free>,
     poison: bool,
     locks: [AtomicBool; LOCKS],
-    /// Scratches that nobody uses, else null.
-    scratches: [AtomicPtr<Scratch>; SCRATCHES],
     wakeup: Arc<Wakeup>,
     live_pages: AtomicU64,
     allocations: AtomicU64,
@@ -84,8 +87,7 @@ pub struct UserHost {
     evictions: AtomicU64,
 }
 
-// SAFETY: the arena and the scratches are owned memory that is not tied to a thread; frames and
-// scratches are handed out to one user at a time, everything else is behind mutexes or atomic.
+// SAFETY: the arena is owned memory that is not tied to a thread; frames are handed out to one user at a time, everything else is behind mutexes or atomic.
 unsafe impl Send for UserHost {}
 // SAFETY: as above.
 unsafe impl Sync for UserHost {}
@@ -122,7 +124,6 @@ impl UserHost {
             }),
             poison: options.poison,
             locks: [const { AtomicBool::new(false) }; LOCKS],
-            scratches: [const { AtomicPtr::new(null_mut()) }; SCRATCHES],
             wakeup: Arc::default(),
             live_pages: AtomicU64::new(0),
             allocations: AtomicU64::new(0),
@@ -169,20 +170,13 @@ impl UserHost {
 
 impl Drop for UserHost {
     fn drop(&mut self) {
-        for scratch in &mut self.scratches {
-            let scratch = *scratch.get_mut();
-            if !scratch.is_null() {
-                // SAFETY: it was allocated with this layout in scratch_get and is back.
-                unsafe { dealloc(scratch.cast(), Layout::new::<Scratch>()) };
-            }
-        }
         // SAFETY: allocated with this layout in new.
         unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
     }
 }
 
 // SAFETY: the arena does not move; frames come from the free list or above it and are in [1, end);
-// the locks are spinning flags with acquire and release; a scratch is in none of the places while used.
+// the locks are spinning flags with acquire and release; a scratch is nobody else's while used.
 unsafe impl Host for UserHost {
     fn page_base(&self) -> *mut u8 {
         self.arena.as_ptr()
@@ -239,35 +233,16 @@ unsafe impl Host for UserHost {
         self.locks[i].store(false, Release);
     }
 
-    #[expect(clippy::cast_ptr_alignment, reason = "allocated with this alignment")]
     fn scratch_get(&self) -> NonNull<Scratch> {
-        for place in &self.scratches {
-            if let Some(scratch) = NonNull::new(place.swap(null_mut(), Acquire)) {
-                return scratch;
-            }
-        }
-        let layout = Layout::new::<Scratch>();
-        // SAFETY: the size is not zero.
-        let scratch = unsafe { alloc_zeroed(layout) };
-        let Some(scratch) = NonNull::new(scratch.cast::<Scratch>()) else {
-            handle_alloc_error(layout)
-        };
-        // SAFETY: freshly allocated with its layout.
-        unsafe { Scratch::init_at(scratch.as_ptr()) };
-        scratch
+        // A thread that is ending has none to keep any more.
+        let kept = SCRATCH.try_with(Cell::take).ok().flatten();
+        NonNull::from(Box::leak(kept.unwrap_or_else(Scratch::boxed)))
     }
 
     unsafe fn scratch_put(&self, scratch: NonNull<Scratch>) {
-        let scratch = scratch.as_ptr();
-        let free = |place: &AtomicPtr<Scratch>| {
-            place
-                .compare_exchange(null_mut(), scratch, Release, Relaxed)
-                .is_ok()
-        };
-        if !self.scratches.iter().any(free) {
-            // SAFETY: it was allocated with this layout in scratch_get, and nobody uses it any more.
-            unsafe { dealloc(scratch.cast(), Layout::new::<Scratch>()) };
-        }
+        // SAFETY: it is a box's, leaked in scratch_get, and nobody uses it any more.
+        let scratch = unsafe { Box::from_raw(scratch.as_ptr()) };
+        let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
     }
 
     fn codec_available(&self, _codec: Codec) -> bool {
