@@ -7,14 +7,14 @@
 //! compared with its file after it came back.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tmem_common::{PAGE_SIZE, sysfs};
 use tmem_tests::protocol::{BENCH_PAGES, BUSYBOX, CLI, Line};
 
@@ -52,32 +52,66 @@ struct Figures {
     density: (u64, u64),
 }
 
-/// Runs all ways, one after the other.
-pub(crate) fn run(context: &Context) -> Result<()> {
-    process::spawn(|| all(context))?.join()?;
+/// Measures `ways`, one after the other.
+pub(crate) fn run(context: &Context, ways: fn(&Context) -> Result<()>) -> Result<()> {
+    process::spawn(|| {
+        fs::write("/proc/sys/vm/page-cluster", "0").context("switching read-ahead off")?;
+        ways(context)
+    })?
+    .join()?;
     tier::clean_up()?;
     sys::say(&Line::Pass("bench".into()).to_string());
     Ok(())
 }
 
-fn all(context: &Context) -> Result<()> {
-    fs::write("/proc/sys/vm/page-cluster", "0").context("switching read-ahead off")?;
+/// Says what was measured of a way, and, of a recording, how many events it has and lost.
+fn tell(context: &Context, name: &str, figures: &Figures, recorded: Option<(u64, u64)>) {
+    context.data(json!({
+        "way": name,
+        "out_ns": figures.out_ns,
+        "in_ns": figures.in_ns,
+        "pages": figures.pages,
+        "rounds": ROUNDS,
+        "written": figures.written,
+        "read": figures.read,
+        "held_pages": figures.held.0,
+        "held_bytes": figures.held.1,
+        "data_bytes": figures.density.0,
+        "store_bytes": figures.density.1,
+        "events": recorded.map(|(events, _)| events),
+        "dropped": recorded.map(|(_, dropped)| dropped),
+    }));
+}
+
+/// The module storing with nobody watching, and while it is recorded.
+pub(crate) fn record(context: &Context) -> Result<()> {
     let disk = context.swap()?;
-    let report = |name: &str, figures: &Figures| {
-        context.data(json!({
-            "way": name,
-            "out_ns": figures.out_ns,
-            "in_ns": figures.in_ns,
-            "pages": figures.pages,
-            "rounds": ROUNDS,
-            "written": figures.written,
-            "read": figures.read,
-            "held_pages": figures.held.0,
-            "held_bytes": figures.held.1,
-            "data_bytes": figures.density.0,
-            "store_bytes": figures.density.1,
-        }));
-    };
+    tier::load("").context("loading the module")?;
+    tier::set(sysfs::LIMIT, "50%")?;
+    let swap = SwapDisk::start(&disk)?;
+    tell(context, "nobody", &measure(&disk, tmem_holds)?, None);
+    for sample in ["0", "1/100", "1/1"] {
+        const TRACE: &str = "/tmp/bench.trace";
+        let tool = observe(&["--json", "record", "-o", TRACE, "--sample", sample])?;
+        let figures = measure(&disk, tmem_holds)?;
+        let recorded = tool.finish()?;
+        tell(
+            context,
+            &format!("record {sample}"),
+            &figures,
+            Some(recorded),
+        );
+        fs::remove_file(TRACE)?;
+    }
+    drop(swap);
+    tier::ensure_empty()?;
+    tier::unload().context("unloading the module")
+}
+
+/// Swap without the module, with it, with it watched, and what the kernel brings.
+pub(crate) fn swap(context: &Context) -> Result<()> {
+    let disk = context.swap()?;
+    let report = |name: &str, figures: &Figures| tell(context, name, figures, None);
     let nothing = || Ok(((0, 0), (0, 0)));
 
     let swap = SwapDisk::start(&disk)?;
@@ -97,7 +131,7 @@ fn all(context: &Context) -> Result<()> {
     for codec in &codecs {
         tier::set(sysfs::CODEC, codec)?;
         report(&format!("tmem {codec}"), &measure(&disk, tmem_holds)?);
-        let tool = observe()?;
+        let tool = observe(&["stats", "--json"])?;
         report(
             &format!("tmem {codec}, traced"),
             &measure(&disk, tmem_holds)?,
@@ -162,7 +196,7 @@ fn zswap_holds() -> Result<Held> {
     ))
 }
 
-/// The tool with its eBPF programs attached; detached when dropped.
+/// The tool with its eBPF programs attached, while a command waits; detached when dropped.
 struct Observer(Child);
 
 impl Drop for Observer {
@@ -173,27 +207,53 @@ impl Drop for Observer {
     }
 }
 
-fn observe() -> Result<Observer> {
+impl Observer {
+    /// Ends a recording: how many events it has, and how many were lost.
+    fn finish(mut self) -> Result<(u64, u64)> {
+        let pid = self.0.id().cast_signed();
+        // SAFETY: the process is our child, which is not reaped before this function waits for it.
+        let sent = unsafe { libc::kill(pid, libc::SIGTERM) };
+        ensure!(sent == 0, "kill: {}", std::io::Error::last_os_error());
+        let stderr = self.0.stderr.take().context("its standard error")?;
+        // Its command goes on and keeps the pipe open, so there is no end to be read to.
+        let said = BufReader::new(stderr)
+            .lines()
+            .find(|line| line.as_ref().is_ok_and(|line| line.starts_with('{')))
+            .context("tmem record says nothing")??;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "tmem record: {status}: {said}");
+        let said: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+        let number = |key: &str| {
+            let value = &said["rows"][0][key];
+            value.as_u64().with_context(|| format!("{key} in {said}"))
+        };
+        Ok((number("events")?, number("dropped")?))
+    }
+}
+
+fn observe(arguments: &[&str]) -> Result<Observer> {
     const STARTED: &str = "/tmp/observed";
     // The tool attaches its programs first, then starts the command.
     let wait = format!("{BUSYBOX} touch {STARTED}; exec {BUSYBOX} sleep 100000");
     let child = Command::new(CLI)
-        .args(["stats", "--json", "--", BUSYBOX, "sh", "-c", &wait])
+        .args(arguments)
+        .args(["--", BUSYBOX, "sh", "-c", &wait])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
-        .context("starting tmem stats")?;
+        .with_context(|| format!("starting tmem {arguments:?}"))?;
     let mut observer = Observer(child);
     for _ in 0..1200 {
         if fs::remove_file(STARTED).is_ok() {
             return Ok(observer);
         }
         if let Some(status) = observer.0.try_wait()? {
-            bail!("tmem stats: {status}");
+            bail!("tmem {arguments:?}: {status}");
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    bail!("tmem stats did not start its command")
+    bail!("tmem {arguments:?} did not start its command")
 }
 
 /// Measures one way, which is set up. `held` asks what it holds while all pages are out.

@@ -6,6 +6,7 @@
 mod against_zram;
 mod codec;
 mod engine;
+mod record;
 mod swap;
 mod zram;
 
@@ -31,6 +32,18 @@ pub(crate) enum Topic {
     Zram,
     /// A swap workload in a virtual machine, in counted instructions.
     Swap,
+    /// What recording costs that workload.
+    Record,
+}
+
+impl Topic {
+    /// Whether it is measured in this process, which then has to be optimised.
+    fn is_native(self) -> bool {
+        match self {
+            Self::Engine | Self::Codec | Self::Zram => true,
+            Self::Swap | Self::Record => false,
+        }
+    }
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -242,7 +255,10 @@ fn quantile(figures: &[f64], q: f64) -> f64 {
 /// # Errors
 /// What could not be measured, or how many figures are out of bounds.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if cfg!(debug_assertions) {
+    let topics = args
+        .topic
+        .map_or_else(|| Topic::value_variants().to_vec(), |topic| vec![topic]);
+    if cfg!(debug_assertions) && topics.iter().any(|topic| topic.is_native()) {
         let mut again = cargo()?;
         again.args([
             "run",
@@ -257,9 +273,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ]);
         return run_program(again.args(env::args_os().skip(1)));
     }
-    let topics = args
-        .topic
-        .map_or_else(|| Topic::value_variants().to_vec(), |topic| vec![topic]);
     let mut failed = 0;
     for topic in topics {
         let Report { rows, notes } = match topic {
@@ -271,6 +284,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             })?,
             Topic::Zram => against_zram::run()?,
             Topic::Swap => swap::run(args.kernel)?,
+            Topic::Record => record::run(args.kernel)?,
         };
         failed += rows.iter().filter(|row| row.ok() == Some(false)).count();
         if args.json {

@@ -26,6 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Boots `kernel` and measures.
 pub(super) fn run(kernel: Kernel) -> Result<Report> {
+    let (ways, release) = measure(kernel, "bench")?;
+    Ok(Report {
+        rows: rows(&ways)?,
+        notes: vec![note(kernel, &release, &ways)],
+    })
+}
+
+/// What the guest measures as `what` with `kernel`, and that kernel's release.
+pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> {
     let nightly = prepare(&Needs {
         kernels: vec![kernel],
         machines: vec![Machine::Qemu],
@@ -53,7 +62,7 @@ pub(super) fn run(kernel: Kernel) -> Result<Report> {
         cpus: 1,
         wanted: vec!["virtio_pci", "virtio_blk", "lz4", "zsmalloc", "zram"],
         extra: vec![(BENCH_PAGES, pages)],
-        arguments: "loglevel=4 nokaslr mitigations=off tmem.run=bench".to_owned(),
+        arguments: format!("loglevel=4 nokaslr mitigations=off tmem.run={what}"),
         timeouts: vec![PATIENCE],
         counted: true,
         echo: None,
@@ -81,19 +90,18 @@ pub(super) fn run(kernel: Kernel) -> Result<Report> {
         .iter()
         .map(|text| Way::read(text))
         .collect::<Result<Vec<_>>>()?;
-    Ok(Report {
-        rows: rows(&ways)?,
-        notes: vec![note(kernel, &modules[0].root.release, &ways)],
-    })
+    Ok((ways, modules[0].root.release.clone()))
 }
 
 /// What the guest measured of one way.
-struct Way {
-    name: String,
-    out: Vec<f64>,
-    back: Vec<f64>,
-    pages: f64,
-    rounds: f64,
+pub(super) struct Way {
+    pub(super) name: String,
+    pub(super) out: Vec<f64>,
+    pub(super) back: Vec<f64>,
+    pub(super) pages: f64,
+    pub(super) rounds: f64,
+    /// Events of a recording, and those that were lost.
+    pub(super) recorded: Option<(f64, f64)>,
     io: f64,
     held: (f64, f64),
     density: (f64, f64),
@@ -122,6 +130,7 @@ impl Way {
             back: numbers("in_ns")?,
             pages: number("pages")?,
             rounds: number("rounds")?,
+            recorded: data["events"].as_f64().zip(data["dropped"].as_f64()),
             io: number("written")? + number("read")?,
             held: (number("held_pages")?, number("held_bytes")?),
             density: (number("data_bytes")?, number("store_bytes")?),
@@ -129,7 +138,7 @@ impl Way {
     }
 
     /// Instructions for both ways of a page, by round.
-    fn both(&self) -> Vec<f64> {
+    pub(super) fn both(&self) -> Vec<f64> {
         self.out
             .iter()
             .zip(&self.back)
@@ -138,7 +147,8 @@ impl Way {
     }
 }
 
-fn note(kernel: Kernel, release: &str, ways: &[Way]) -> String {
+/// What to know about the figures.
+pub(super) fn note(kernel: Kernel, release: &str, ways: &[Way]) -> String {
     let (pages, rounds) = ways
         .first()
         .map_or((0.0, 0.0), |way| (way.pages, way.rounds));

@@ -104,7 +104,8 @@ pub(crate) fn interactive(command: &str, context: &Context) -> Result<()> {
     match command {
         "demo" | "top" => demo::run(&context.of("demo")?),
         "shell" => demo::shell(context),
-        "bench" => bench::run(context),
+        "bench" => bench::run(context, bench::swap),
+        "bench-record" => bench::run(context, bench::record),
         other => bail!("nothing to run is called {other:?}"),
     }
 }
