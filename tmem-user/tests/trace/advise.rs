@@ -77,7 +77,14 @@ fn more_than_enough_is_left_alone() {
         "1/1",
     ]));
     assert_eq!(rows.len(), 3, "{rows:?}");
-    assert!(rows.iter().all(|row| row["command"].is_null()), "{rows:?}");
+    assert!(rows[1]["command"].is_null(), "{rows:?}");
+    assert!(rows[2]["command"].is_null(), "{rows:?}");
+    // Where a busy machine got so little done that a quarter nearly holds it, less may do.
+    let memory = rows[0]["memory_mib"].as_str().expect("a text");
+    assert!(
+        rows[0]["command"].is_null() || memory.starts_with('-'),
+        "{rows:?}"
+    );
 }
 
 #[test]
