@@ -2,7 +2,8 @@
 //! can be told to leave out, by its parameter `break_hook`, on the side of file pages.
 //! docs/internals/file-hooks.md says what each is.
 
-/// All of them, by name. With `no_records` and `no_drop_caches` no page may get stale.
+/// All of them, by name; several are separated by `+` in a scenario. With `no_records`,
+/// `no_drop_caches` and `slow` alone no page may get stale.
 pub const FILE_CONTROLS: &[&str] = &[
     "no_truncate",
     "no_invalidate_range",
@@ -18,4 +19,5 @@ pub const FILE_CONTROLS: &[&str] = &[
     "no_withdraw",
     "no_change",
     "no_records",
+    "slow",
 ];

@@ -293,6 +293,16 @@ const fn ibt(name: &'static str, quick: &'static str, soak: &'static str) -> Sce
     }
 }
 
+/// The same with a file system on its disk.
+const fn file_ibt(name: &'static str, quick: &'static str, soak: &'static str) -> Scenario {
+    Scenario {
+        swap_mib: 0,
+        file_system: Some(FileSystem::Ext4),
+        modules: &["ata_piix", "sd_mod", "crc32c_generic?", "ext4", "lz4"],
+        ..ibt(name, quick, soak)
+    }
+}
+
 /// Where the module takes file pages.
 const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
 
@@ -331,6 +341,21 @@ const fn broken(name: &'static str, file_system: FileSystem, quick: &'static str
     Scenario {
         expects: Expect::Fail("bad bytes"),
         ..file(name, file_system, quick, "")
+    }
+}
+
+/// On one kernel only, since there is little time for all.
+const fn file_on_6_12(name: &'static str, quick: &'static str) -> Scenario {
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..file(name, FileSystem::Ext4, quick, "")
+    }
+}
+
+const fn broken_on_6_12(name: &'static str, quick: &'static str) -> Scenario {
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..broken(name, FileSystem::Ext4, quick)
     }
 }
 
@@ -399,6 +424,8 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: FILE_KERNELS,
         ..file("file_mounts", FileSystem::Ext4, "", "")
     },
+    file_on_6_12("file_unwanted", ""),
+    file_on_6_12("file_shrink", ""),
     // A disk of its own: it looks there for pages that others would have left twice.
     Scenario {
         kernels: FILE_KERNELS,
@@ -484,11 +511,32 @@ pub const SCENARIOS: &[Scenario] = &[
             "",
         )
     },
+    file_on_6_12("file_slow", "operations=300,break_hook=slow"),
     broken(
         "file_control_no_truncate",
         FileSystem::Ext4,
         "operations=2000,break_hook=no_truncate",
     ),
+    // Where a hook and its belt are both left out, or what races has more time.
+    broken_on_6_12(
+        "file_control_no_direct",
+        "operations=1500,break_hook=no_dio_begin+no_invalidate_range",
+    ),
+    broken_on_6_12(
+        "file_control_no_withdraw",
+        "operations=1500,files=1,break_hook=no_withdraw+slow",
+    ),
+    broken_on_6_12(
+        "file_control_no_change",
+        "operations=1500,break_hook=no_change+slow",
+    ),
+    Scenario {
+        expects: Expect::Fail("after POSIX_FADV_DONTNEED"),
+        ..file_on_6_12(
+            "file_control_no_try_invalidate",
+            "break_hook=no_try_invalidate",
+        )
+    },
     swap("tool_status", "stores=2000", ""),
     swap("tool_observe", "stores=2000", ""),
     swap("tool_set", "", ""),
@@ -500,6 +548,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("tool_no_module", "", ""),
     swap("trace_record", "stores=6000", "stores=200000"),
     ibt("swap_ibt", "stores=5000", "stores=100000"),
+    file_ibt("file_ibt", "operations=100", "operations=3000"),
     Scenario {
         expects: Expect::Death("Missing ENDBR"),
         ..ibt("swap_ibt_control", "", "")
@@ -517,6 +566,7 @@ pub const DEMO: Scenario = Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::FILE_CONTROLS;
 
     #[test]
     fn names_are_unique_and_say_their_topic() {
@@ -552,6 +602,20 @@ mod tests {
                 .filter(|p| !p.is_empty())
             {
                 assert!(pair.contains('='), "{}: {pair}", s.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_broken_on_purpose_is_known() {
+        for s in SCENARIOS.iter().filter(|s| s.topic() == "file") {
+            let broken = s
+                .quick
+                .split(',')
+                .filter_map(|pair| pair.strip_prefix("break_hook="))
+                .flat_map(|names| names.split('+'));
+            for name in broken {
+                assert!(FILE_CONTROLS.contains(&name), "{}: {name}", s.name);
             }
         }
     }

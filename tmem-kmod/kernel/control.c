@@ -4,7 +4,11 @@
  */
 #define pr_fmt(fmt) "tmem: " fmt
 
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/delay.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "control.h"
@@ -12,7 +16,11 @@
 static char *break_hook;
 module_param(break_hook, charp, 0);
 MODULE_PARM_DESC(break_hook,
-		 "leave something out or do it wrong, see docs/internals");
+		 "leave things out or do them wrong (names, separated by commas), see docs/internals");
+
+/* How long one of so many moments at which races are won or lost lasts. */
+#define TMEM_LINGER_MS		20
+#define TMEM_LINGER_EVERY	4
 
 static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_INVALIDATE] = "skip_invalidate",
@@ -34,30 +42,47 @@ static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_WITHDRAW] = "no_withdraw",
 	[TMEM_BREAK_CHANGE] = "no_change",
 	[TMEM_BREAK_RECORDS] = "no_records",
+	[TMEM_BREAK_PACE] = "slow",
 };
 
-static enum tmem_break tmem_broken;
+/* A bit for each. */
+static unsigned long tmem_broken;
+
+static int tmem_control_break(const char *name)
+{
+	unsigned int i;
+
+	for (i = TMEM_BREAK_NOTHING + 1; i < ARRAY_SIZE(tmem_break_names); i++) {
+		if (strcmp(name, tmem_break_names[i]))
+			continue;
+		tmem_broken |= BIT(i);
+		pr_warn("built to fail: broken by %s\n", name);
+		return 0;
+	}
+	pr_err("break_hook: no such thing as %s\n", name);
+	return -EINVAL;
+}
 
 /**
  * tmem_control_init - read the parameter
  *
- * Context: process. Return: 0 or -EINVAL.
+ * Context: process, sleeps. Return: 0, -EINVAL or -ENOMEM.
  */
 int tmem_control_init(void)
 {
-	unsigned int i;
+	char *names, *rest, *name;
+	int err = 0;
 
 	if (!break_hook)
 		return 0;
-	for (i = TMEM_BREAK_NOTHING + 1; i < ARRAY_SIZE(tmem_break_names); i++) {
-		if (strcmp(break_hook, tmem_break_names[i]))
-			continue;
-		tmem_broken = i;
-		pr_warn("built to fail: broken by %s\n", break_hook);
-		return 0;
-	}
-	pr_err("break_hook: no such thing as %s\n", break_hook);
-	return -EINVAL;
+	names = kstrdup(break_hook, GFP_KERNEL);
+	if (!names)
+		return -ENOMEM;
+	rest = names;
+	while (!err && (name = strsep(&rest, ",")))
+		err = tmem_control_break(name);
+	kfree(names);
+	return err;
 }
 
 /**
@@ -68,5 +93,19 @@ int tmem_control_init(void)
  */
 bool tmem_breaks(enum tmem_break what)
 {
-	return tmem_broken == what;
+	return tmem_broken & BIT(what);
+}
+
+/**
+ * tmem_linger - give others time to race, if `slow` asks for it
+ *
+ * Context: process, sleeps.
+ */
+void tmem_linger(void)
+{
+	static atomic_t turn;
+
+	if (tmem_breaks(TMEM_BREAK_PACE) &&
+	    atomic_inc_return(&turn) % TMEM_LINGER_EVERY == 0)
+		msleep(TMEM_LINGER_MS);
 }

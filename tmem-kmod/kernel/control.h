@@ -49,11 +49,18 @@ enum tmem_break {
 	TMEM_BREAK_CHANGE,
 	/* For three in four records of inodes there is no memory: nothing may get stale by that. */
 	TMEM_BREAK_RECORDS,
+	/*
+	 * Moments at which races are won or lost last for long: between the removal of
+	 * a page from the page cache and its put, before a change, and after pages were
+	 * invalidated. Nothing may get stale by that; what else is broken shows sooner.
+	 */
+	TMEM_BREAK_PACE,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL
 int tmem_control_init(void);
 bool tmem_breaks(enum tmem_break what);
+void tmem_linger(void);
 #else
 static inline int tmem_control_init(void)
 {
@@ -63,6 +70,10 @@ static inline int tmem_control_init(void)
 static inline bool tmem_breaks(enum tmem_break what)
 {
 	return false;
+}
+
+static inline void tmem_linger(void)
+{
 }
 #endif
 

@@ -95,9 +95,10 @@ struct tmem_span {
 	u64 object;
 };
 
-/* What a file was when a page of it was got, to see later whether it has changed. */
+/* Where pages of a file are, and what it was then, to see later whether it changed. */
 struct tmem_sight {
 	u64 object;
+	u32 pool;
 	u32 changes;
 };
 
@@ -106,7 +107,9 @@ bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 void tmem_file_put_end(struct tmem_span *span, struct folio *folio,
 		       bool removed);
 bool tmem_file_may_have(const struct address_space *mapping, pgoff_t first);
-bool tmem_file_get(struct folio *folio, struct tmem_sight *sight);
+bool tmem_file_look(struct address_space *mapping, pgoff_t first, pgoff_t last,
+		    struct tmem_sight *sight);
+bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight);
 bool tmem_file_unchanged(const struct address_space *mapping,
 			 const struct tmem_sight *sight);
 bool tmem_file_sum(const struct address_space *mapping,

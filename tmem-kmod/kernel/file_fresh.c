@@ -210,6 +210,22 @@ static void tmem_file_flush_engine(const struct tmem_file_flush *flush)
 		tmem_flush(flush->pool, flush->object, index);
 }
 
+/*
+ * Withdraws a range of a file's pages, releases the bucket's lock, and has the engine
+ * drop them. Nothing but the release if there is no record. Caller must hold the
+ * bucket's lock.
+ */
+static void tmem_file_drop(struct tmem_bucket *bucket, struct tmem_file *file,
+			   pgoff_t first, pgoff_t last, unsigned long flags)
+{
+	struct tmem_file_flush flush = { .first = 1 };
+
+	if (file)
+		flush = tmem_file_withdraw(bucket, file, first, last);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	tmem_file_flush_engine(&flush);
+}
+
 /**
  * tmem_file_flush - withdraw a range of a file's pages
  * @mapping: of the file
@@ -222,16 +238,29 @@ static void tmem_file_flush_engine(const struct tmem_file_flush *flush)
 void tmem_file_flush(struct address_space *mapping, pgoff_t first, pgoff_t last)
 {
 	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
-	struct tmem_file_flush flush = { .first = 1 };
-	struct tmem_file *file;
 	unsigned long flags;
 
 	spin_lock_irqsave(&bucket->lock, flags);
-	file = tmem_file_find(bucket, mapping);
-	if (file)
-		flush = tmem_file_withdraw(bucket, file, first, last);
-	spin_unlock_irqrestore(&bucket->lock, flags);
-	tmem_file_flush_engine(&flush);
+	tmem_file_drop(bucket, tmem_file_find(bucket, mapping), first, last,
+		       flags);
+}
+
+/*
+ * Whether the pages are on their way by a put of this folio, or were flushed by a
+ * change that goes on. Caller must hold the bucket's lock.
+ */
+static bool tmem_spans_expect(struct tmem_bucket *bucket,
+			      const struct folio *folio, pgoff_t first,
+			      pgoff_t last)
+{
+	struct tmem_span *span;
+
+	hlist_for_each_entry(span, &bucket->spans, node)
+		if (span->mapping == folio->mapping &&
+		    (span->folio ? span->folio == folio :
+		     span->first <= first && last <= span->last))
+			return true;
+	return false;
 }
 
 /**
@@ -247,27 +276,14 @@ void tmem_file_removed(struct folio *folio)
 {
 	struct address_space *mapping = folio->mapping;
 	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
-	struct tmem_file_flush flush = { .first = 1 };
 	pgoff_t first = folio->index, last = first + folio_nr_pages(folio) - 1;
-	struct tmem_file *file;
-	struct tmem_span *span;
+	struct tmem_file *file = NULL;
 	unsigned long flags;
 
 	spin_lock_irqsave(&bucket->lock, flags);
-	file = tmem_file_find(bucket, mapping);
-	if (!file || first >= file->end)
-		goto out;
-	hlist_for_each_entry(span, &bucket->spans, node) {
-		if (span->mapping != mapping)
-			continue;
-		if (span->folio ? span->folio == folio :
-		    span->first <= first && last <= span->last)
-			goto out;
-	}
-	flush = tmem_file_withdraw(bucket, file, first, last);
-out:
-	spin_unlock_irqrestore(&bucket->lock, flags);
-	tmem_file_flush_engine(&flush);
+	if (!tmem_spans_expect(bucket, folio, first, last))
+		file = tmem_file_find(bucket, mapping);
+	tmem_file_drop(bucket, file, first, last, flags);
 }
 
 /**
@@ -285,8 +301,6 @@ void tmem_file_change_begin(struct address_space *mapping, pgoff_t first,
 			    pgoff_t last, struct tmem_span *span)
 {
 	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
-	struct tmem_file_flush flush = { .first = 1 };
-	struct tmem_file *file;
 	unsigned long flags;
 
 	*span = (struct tmem_span) {
@@ -294,11 +308,8 @@ void tmem_file_change_begin(struct address_space *mapping, pgoff_t first,
 	};
 	spin_lock_irqsave(&bucket->lock, flags);
 	hlist_add_head(&span->node, &bucket->spans);
-	file = tmem_file_find(bucket, mapping);
-	if (file)
-		flush = tmem_file_withdraw(bucket, file, first, last);
-	spin_unlock_irqrestore(&bucket->lock, flags);
-	tmem_file_flush_engine(&flush);
+	tmem_file_drop(bucket, tmem_file_find(bucket, mapping), first, last,
+		       flags);
 }
 
 /* Ends what tmem_file_change_begin() began. Context: process. */
@@ -446,29 +457,25 @@ static struct tmem_file *tmem_file_lock(struct tmem_bucket *bucket,
 static void tmem_file_mark(struct address_space *mapping, bool tainted)
 {
 	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
-	struct tmem_file_flush flush = { .first = 1 };
 	struct tmem_mount *mount;
 	struct tmem_file *file;
 	unsigned long flags;
 
 	rcu_read_lock();
 	mount = tmem_mount_find(mapping->host->i_sb);
-	if (!mount)
-		goto out;
-	file = tmem_file_lock(bucket, mapping, mount, &flags);
-	if (file) {
-		if (tainted)
-			file->tainted = true;
-		else
-			file->direct = true;
-		flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
-	} else if (!mount->ended) {
-		tmem_mount_give_up(mount);
+	if (!mount) {
+		rcu_read_unlock();
+		return;
 	}
-	spin_unlock_irqrestore(&bucket->lock, flags);
-out:
+	file = tmem_file_lock(bucket, mapping, mount, &flags);
+	if (!file && !mount->ended)
+		tmem_mount_give_up(mount);
 	rcu_read_unlock();
-	tmem_file_flush_engine(&flush);
+	if (file && tainted)
+		file->tainted = true;
+	else if (file)
+		file->direct = true;
+	tmem_file_drop(bucket, file, 0, ULONG_MAX, flags);
 }
 
 /**
@@ -505,18 +512,14 @@ void tmem_file_taint(struct address_space *mapping)
 void tmem_file_forget(struct address_space *mapping)
 {
 	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
-	struct tmem_file_flush flush = { .first = 1 };
 	struct tmem_file *file;
 	unsigned long flags;
 
 	spin_lock_irqsave(&bucket->lock, flags);
 	file = tmem_file_find(bucket, mapping);
-	if (file) {
-		flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
+	if (file)
 		hlist_del(&file->node);
-	}
-	spin_unlock_irqrestore(&bucket->lock, flags);
-	tmem_file_flush_engine(&flush);
+	tmem_file_drop(bucket, file, 0, ULONG_MAX, flags);
 	tmem_file_free(file);
 }
 
@@ -536,7 +539,6 @@ void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
 		struct tmem_bucket *bucket = &tmem_buckets[i];
 
 		for (;;) {
-			struct tmem_file_flush flush;
 			struct tmem_file *file;
 			unsigned long flags;
 
@@ -550,11 +552,9 @@ void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
 				break;
 			}
 			file->swept = sweep;
-			flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
 			if (forget)
 				hlist_del(&file->node);
-			spin_unlock_irqrestore(&bucket->lock, flags);
-			tmem_file_flush_engine(&flush);
+			tmem_file_drop(bucket, file, 0, ULONG_MAX, flags);
 			if (forget)
 				tmem_file_free(file);
 			cond_resched();
@@ -767,6 +767,7 @@ static bool tmem_file_put_pages(struct tmem_span *span, struct folio *folio)
 	/* Nobody else has a reference: what it is now it stays. */
 	if (!tmem_folio_is_clean(folio))
 		return false;
+	tmem_linger();
 	for (i = 0; i < nr; i++)
 		if (READ_ONCE(span->withdrawn) ||
 		    !tmem_put(span->pool, span->object, span->first + i,
@@ -827,28 +828,74 @@ bool tmem_file_may_have(const struct address_space *mapping, pgoff_t first)
 	return may;
 }
 
-static bool tmem_file_get_pages(u32 pool, u64 object, struct folio *folio)
+/**
+ * tmem_file_look - whether pages of a range may be got now
+ * @mapping: of the file
+ * @first: first page
+ * @last: last page; folios of the whole range are locked and in the page cache, so
+ *	that none of them is put meanwhile, and a change that begins now finds them
+ * @sight: if so, where they are to be found, for tmem_file_get()
+ *
+ * Context: process.
+ */
+bool tmem_file_look(struct address_space *mapping, pgoff_t first, pgoff_t last,
+		    struct tmem_sight *sight)
 {
-	unsigned long i, nr = folio_nr_pages(folio);
-	pgoff_t first = folio->index;
+	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
+	struct inode *inode = mapping->host;
+	struct tmem_mount *mount;
+	struct tmem_file *file;
+	unsigned long flags;
+	bool fresh;
 
-	if (nr > 1 || READ_ONCE(tmem_file_shadow))
-		for (i = 0; i < nr; i++)
-			if (!tmem_core_contains(tmem_engine, pool, object,
-						first + i))
-				return false;
-	for (i = 0; i < nr; i++)
-		if (tmem_get(pool, object, first + i, folio_page(folio, i)) !=
-		    TMEM_HIT)
-			return false;
-	/* Counted as a hit; but the file system reads it all the same. */
-	return !READ_ONCE(tmem_file_shadow);
+	rcu_read_lock();
+	mount = tmem_mount_find(inode->i_sb);
+	spin_lock_irqsave(&bucket->lock, flags);
+	file = tmem_file_find(bucket, mapping);
+	if (!mount || !file || file->tainted || first >= file->end ||
+	    tmem_file_busy(file, inode) ||
+	    tmem_spans_block(bucket, mapping, first, last)) {
+		rcu_read_unlock();
+		spin_unlock_irqrestore(&bucket->lock, flags);
+		return false;
+	}
+	fresh = tmem_file_eligible(inode) &&
+		(!tmem_file_guards_ctime(mount) ||
+		 file->ctime == tmem_file_ctime_of(inode));
+	rcu_read_unlock();
+	if (!fresh) {
+		tmem_file_drop(bucket, file, 0, ULONG_MAX, flags);
+		return false;
+	}
+	*sight = (struct tmem_sight) {
+		.pool = file->pool,
+		.object = file->object,
+		.changes = file->changes,
+	};
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	return true;
+}
+
+/* Whether the folio has claimed all of its pages. */
+static bool tmem_file_claimed(struct folio *folio,
+			      const struct tmem_sight *sight)
+{
+	struct tmem_bucket *bucket = tmem_bucket_of(folio->mapping);
+	unsigned long flags, i;
+	bool claimed = true;
+
+	spin_lock_irqsave(&bucket->lock, flags);
+	for (i = 0; claimed && i < folio_nr_pages(folio); i++)
+		claimed = tmem_claim_take(sight->object, folio->index + i,
+					  folio);
+	spin_unlock_irqrestore(&bucket->lock, flags);
+	return claimed;
 }
 
 /**
  * tmem_file_get - fill a folio that is about to be read
  * @folio: the folio: locked, in the page cache, not up to date
- * @sight: if not NULL, what the file is now, for tmem_file_unchanged()
+ * @sight: of tmem_file_look() for a range that has it
  *
  * Large folios are filled as a whole or not at all; what is in one that was not
  * filled is undefined.
@@ -856,50 +903,28 @@ static bool tmem_file_get_pages(u32 pool, u64 object, struct folio *folio)
  * Context: process, may sleep. Return: true if its contents are there; it is not
  * marked up to date.
  */
-bool tmem_file_get(struct folio *folio, struct tmem_sight *sight)
+bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight)
 {
-	struct address_space *mapping = folio->mapping;
-	struct tmem_bucket *bucket = tmem_bucket_of(mapping);
-	pgoff_t first = folio->index, last = first + folio_nr_pages(folio) - 1;
-	struct tmem_file_flush flush = { .first = 1 };
-	struct inode *inode = mapping->host;
-	struct tmem_mount *mount;
-	struct tmem_file *file;
-	unsigned long flags, i;
-	bool may = false;
-	u64 object = 0;
-	u32 pool = 0;
+	unsigned long i, nr = folio_nr_pages(folio);
+	bool shadow = READ_ONCE(tmem_file_shadow);
+	pgoff_t first = folio->index;
 
 	if (folio_test_uptodate(folio) || folio_test_dirty(folio) ||
 	    folio_test_writeback(folio) || folio_test_private(folio))
 		return false;
-	rcu_read_lock();
-	mount = tmem_mount_find(inode->i_sb);
-	spin_lock_irqsave(&bucket->lock, flags);
-	file = tmem_file_find(bucket, mapping);
-	if (!mount || !file || file->tainted || first >= file->end ||
-	    tmem_file_busy(file, inode) ||
-	    tmem_spans_block(bucket, mapping, first, last))
-		goto out;
-	if (!tmem_file_eligible(inode) ||
-	    (tmem_file_guards_ctime(mount) &&
-	     file->ctime != tmem_file_ctime_of(inode))) {
-		flush = tmem_file_withdraw(bucket, file, 0, ULONG_MAX);
-		goto out;
-	}
-	may = true;
-	if (READ_ONCE(tmem_file_claim_guard))
-		for (i = 0; may && i < folio_nr_pages(folio); i++)
-			may = tmem_claim_take(file->object, first + i, folio);
-	pool = file->pool;
-	object = file->object;
-	if (sight)
-		*sight = (struct tmem_sight) { object, file->changes };
-out:
-	spin_unlock_irqrestore(&bucket->lock, flags);
-	rcu_read_unlock();
-	tmem_file_flush_engine(&flush);
-	return may && tmem_file_get_pages(pool, object, folio);
+	if (READ_ONCE(tmem_file_claim_guard) && !tmem_file_claimed(folio, sight))
+		return false;
+	if (nr > 1 || shadow)
+		for (i = 0; i < nr; i++)
+			if (!tmem_core_contains(tmem_engine, sight->pool,
+						sight->object, first + i))
+				return false;
+	for (i = 0; i < nr; i++)
+		if (tmem_get(sight->pool, sight->object, first + i,
+			     folio_page(folio, i)) != TMEM_HIT)
+			return false;
+	/* Counted as a hit; but the file system reads it all the same. */
+	return !shadow;
 }
 
 /* Makes the table ready. Context: any. */

@@ -270,16 +270,22 @@ static struct tmem_hook_result tmem_readahead(struct tmem_hook *hook,
 	struct address_space *mapping = rac->mapping;
 	pgoff_t index = readahead_index(rac), run = index;
 	pgoff_t end = index + readahead_count(rac);
+	struct tmem_sight sight;
+	bool all;
 
 	if (!tmem_file_may_have(mapping, index))
 		return tmem_hook_return(hook, false, 0);
 	if (READ_ONCE(tmem_file_verify))
 		return tmem_readahead_verified(hook, rac);
+	/* Mostly one look does for all. */
+	all = tmem_file_look(mapping, index, end - 1, &sight);
 	while (index < end) {
 		struct folio *folio = xa_load(&mapping->i_pages, index);
 		unsigned long nr = folio_nr_pages(folio), left;
 
-		if (!tmem_file_get(folio, NULL)) {
+		if (!(all || tmem_file_look(mapping, index, index + nr - 1,
+					    &sight)) ||
+		    !tmem_file_get(folio, &sight)) {
 			index += nr;
 			continue;
 		}
@@ -318,9 +324,13 @@ static struct tmem_hook_result tmem_read_folio(struct tmem_hook *hook,
 					       struct file *file,
 					       struct folio *folio)
 {
+	struct tmem_sight sight;
+
 	if (READ_ONCE(tmem_file_verify))
 		return tmem_read_folio_verified(hook, file, folio);
-	if (!tmem_file_get(folio, NULL))
+	if (!tmem_file_look(folio->mapping, folio->index,
+			    folio->index + folio_nr_pages(folio) - 1, &sight) ||
+	    !tmem_file_get(folio, &sight))
 		return tmem_hook_return(hook, false, 0);
 	folio_mark_uptodate(folio);
 	folio_unlock(folio);
@@ -384,6 +394,7 @@ TMEM_HOOK_FUNCTION(truncate)
 	tmem_file_change_begin((struct address_space *)first,
 			       second >> PAGE_SHIFT, tmem_last_page(third),
 			       &span);
+	tmem_linger();
 	tmem_hook_call(tmem_resume_truncate, first, second, third, fourth);
 	tmem_file_change_end(&span);
 	return tmem_hook_return(hook, true, 0);
@@ -410,6 +421,7 @@ TMEM_HOOK_FUNCTION(invalidate_range)
 	if ((int)result && !tmem_breaks(TMEM_BREAK_TAINT))
 		tmem_file_taint(mapping);
 	tmem_file_change_end(&span);
+	tmem_linger();
 	return tmem_hook_return(hook, true, result);
 }
 

@@ -107,7 +107,9 @@ impl Kept {
             .collect();
         Self {
             module,
-            parameters: broken.map_or_else(String::new, |name| format!("break_hook={name}")),
+            parameters: broken
+                .map(|names| format!("break_hook={}", names.replace('+', ",")))
+                .unwrap_or_default(),
             reload: context.option("reload").is_some(),
             tunables,
             before: Mutex::default(),
@@ -191,7 +193,6 @@ impl Surroundings for Kept {
 }
 
 fn place(context: &Context) -> Result<Place> {
-    let (file_system, disk) = context.disk()?;
     let top = match context.option("top") {
         None => Top::Nothing,
         Some("loop") => {
@@ -202,7 +203,7 @@ fn place(context: &Context) -> Result<Place> {
         Some("overlay") => Top::Overlay,
         Some(other) => bail!("top={other}: loop or overlay"),
     };
-    Place::new(file_system, &disk, top)
+    Place::new(context, top)
 }
 
 /// The stress without the module: proves that the model is right.
@@ -214,7 +215,16 @@ pub(super) fn plain(context: &Context) -> Result<()> {
 
 /// The stress with the module.
 pub(super) fn kept(context: &Context) -> Result<()> {
-    let counts = with_module(context, MODULE)?;
+    with_pages(context, MODULE)
+}
+
+/// The stress with the control's module, of which nothing is broken that may harm.
+pub(super) fn kept_slowly(context: &Context) -> Result<()> {
+    with_pages(context, CONTROL_MODULE)
+}
+
+fn with_pages(context: &Context, module: &'static str) -> Result<()> {
+    let counts = with_module(context, module)?;
     ensure!(counts.stores > 0, "the module kept no page");
     ensure!(counts.hits > 0, "no page came from the module");
     Ok(())

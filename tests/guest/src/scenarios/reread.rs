@@ -12,11 +12,13 @@ use serde_json::json;
 use tmem_common::PAGE_SIZE;
 use tmem_common::op::Outcome;
 use tmem_common::sysfs;
+use tmem_tests::protocol::CONTROL_MODULE;
 
 use crate::cgroup::Cgroup;
 use crate::content::{self, Page};
 use crate::context::Context;
-use crate::stress::{BASE, Place, Top};
+use crate::region::Region;
+use crate::stress::{self, BASE, Place, Top};
 use crate::tier::{self, Stats};
 use crate::{process, sys};
 
@@ -82,10 +84,13 @@ fn read_set(place: &Place, group: &Cgroup, seed: u64) -> Result<u64> {
 
 /// The disk with the file set, and the module, which keeps its pages.
 fn start(context: &Context) -> Result<Place> {
-    let (file_system, disk) = context.disk()?;
-    let place = Place::new(file_system, &disk, Top::Nothing)?;
+    let place = Place::new(context, Top::Nothing)?;
     write_set(context.seed)?;
-    tier::load("").context("loading")?;
+    match context.option("break_hook") {
+        None => tier::load("").context("loading")?,
+        Some(name) => tier::load_from(CONTROL_MODULE, &format!("break_hook={name}"))
+            .with_context(|| format!("loading the control's module with {name}"))?,
+    }
     tier::set(sysfs::LIMIT, "40%")?;
     tier::set(ADD, BASE)?;
     Ok(place)
@@ -211,6 +216,81 @@ pub(super) fn mounts(context: &Context) -> Result<()> {
     ensure!(held()? > 0, "nothing is held before unloading");
     tier::unload().context("unloading with file pages held")?;
     place.unmount()
+}
+
+/// Pages that somebody does not want cached are not held either, though the page cache
+/// has none of them.
+pub(super) fn unwanted(context: &Context) -> Result<()> {
+    let place = start(context)?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    read_set(&place, &group, context.seed)?;
+    group.reclaim_all()?;
+    ensure!(held()? > 0, "nothing is held after reading");
+    for file in 0..FILES {
+        let path = path(file);
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        stress::drop_pages(&file, 0, 0).context("POSIX_FADV_DONTNEED")?;
+    }
+    tier::ensure_empty().context("after POSIX_FADV_DONTNEED")?;
+    place.unmount()?;
+    finish()
+}
+
+/// The kernel gets the memory of file pages back: all of it when it asks for all, and as
+/// much as others need when memory runs short.
+pub(super) fn shrink(context: &Context) -> Result<()> {
+    let place = start(context)?;
+    // What is held is as much memory as it can be.
+    tier::set(sysfs::CODEC, "none")?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    let fill = || -> Result<u64> {
+        read_set(&place, &group, context.seed)?;
+        group.reclaim_all()?;
+        let held = held()?;
+        let least = (FILES * FILE_PAGES) as u64 * 9 / 10;
+        ensure!(held >= least, "only {held} pages are held after reading");
+        Ok(held)
+    };
+    let used = || -> Result<u64> { Ok(tier::attribute(sysfs::USED_BYTES)?.parse()?) };
+
+    fill()?;
+    let before = used()?;
+    fs::write("/proc/sys/vm/drop_caches", "2").context("shrinking everything")?;
+    let after = used()?;
+    ensure!(
+        after * 10 <= before,
+        "{after} of {before} bytes are in use after everything was shrunk"
+    );
+
+    let before = fill()?;
+    let free = free_pages()?;
+    // Half of what is held has to go.
+    let wanted = free as usize + before as usize / 2;
+    process::spawn(|| {
+        Region::anonymous(wanted, context.seed)?.write_all();
+        Ok(())
+    })?
+    .join()
+    .context("memory that the module held was not to be had")?;
+    let left = held()?;
+    context.data(json!({ "held": before, "wanted": wanted, "free": free, "left": left }));
+    ensure!(
+        left * 3 <= before * 2,
+        "{left} of {before} pages are held after memory ran short"
+    );
+    read_set(&place, &group, context.seed)?;
+    place.unmount()?;
+    finish()
+}
+
+/// Free memory, pages.
+fn free_pages() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemFree:")?.trim().strip_suffix(" kB"))
+        .context("no MemFree in /proc/meminfo")?;
+    Ok(kib.parse::<u64>().context("MemFree")? / 4)
 }
 
 /// Changes a page of the first file behind the back of the file system.

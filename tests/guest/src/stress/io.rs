@@ -306,7 +306,7 @@ pub(super) fn sync_file_system(file: &File) -> Result<()> {
 }
 
 /// Drops the clean pages of a range from the page cache.
-pub(super) fn drop_pages(file: &File, offset: usize, length: usize) -> Result<()> {
+pub(crate) fn drop_pages(file: &File, offset: usize, length: usize) -> Result<()> {
     // SAFETY: no memory is passed.
     match unsafe {
         libc::posix_fadvise(

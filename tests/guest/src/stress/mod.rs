@@ -27,6 +27,7 @@ use self::worker::Worker;
 use crate::cgroup::Cgroup;
 use crate::content::Rng;
 
+pub(crate) use self::io::drop_pages;
 pub(crate) use self::place::{BASE, Place, Top, clean_up};
 
 /// What is made wrong on purpose, to prove that it is noticed.
