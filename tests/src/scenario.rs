@@ -487,6 +487,15 @@ pub const SCENARIOS: &[Scenario] = &[
         "operations=800,reload=1",
         "operations=20000,reload=1",
     ),
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..file(
+            "file_policies",
+            FileSystem::Ext4,
+            "operations=600,policies=1",
+            "operations=20000,policies=1",
+        )
+    },
     file(
         "file_no_memory",
         FileSystem::Ext4,

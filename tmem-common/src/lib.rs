@@ -7,6 +7,7 @@ pub mod codec;
 pub mod event;
 pub mod histogram;
 pub mod op;
+pub mod policy;
 pub mod random;
 pub mod sample;
 pub mod stats;

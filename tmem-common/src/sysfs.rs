@@ -54,6 +54,20 @@ pub const POOL_LIMIT_NONE: &str = "max";
 pub const POOL_WEIGHT: &str = "weight";
 /// In a pool's directory: whether it refuses new pages, `1` or `0`.
 pub const POOL_FROZEN: &str = "frozen";
+/// In the directory of an ephemeral pool: which page goes first, a name of
+/// [`crate::policy::Policy`].
+pub const POOL_POLICY: &str = "policy";
+/// In the directory of an ephemeral pool: which pages it takes, [`POOL_ADMISSION_ALWAYS`],
+/// [`POOL_ADMISSION_REFAULTED`], or the number of earlier offers that are wanted, 1 to
+/// [`crate::policy::MAX_SIGHTINGS`].
+pub const POOL_ADMISSION: &str = "admission";
+/// Value of [`POOL_ADMISSION`] for a pool that takes every page.
+pub const POOL_ADMISSION_ALWAYS: &str = "always";
+/// Value of [`POOL_ADMISSION`] for a pool that takes pages that were asked for since they were offered before.
+pub const POOL_ADMISSION_REFAULTED: &str = "refaulted";
+/// In the directory of an ephemeral pool: pages that take more percent of their size are
+/// refused, 1 to 100.
+pub const POOL_MAX_RATIO: &str = "max_ratio";
 
 /// Files of a [`STATS`] directory, named as the fields of
 /// [`crate::stats::Stats`]; beside them one file an outcome, named by

@@ -382,6 +382,67 @@ static int tmem_pool_frozen_set(u32 pool, const char *text)
 }
 TMEM_POOL_TUNABLE(frozen);
 
+/* By enum tmem_policy. */
+static const char *const tmem_policy_names[] = {
+	"lru", "fifo", "clock", "s3fifo", "sieve", "2q",
+};
+static_assert(ARRAY_SIZE(tmem_policy_names) == TMEM_POLICIES);
+
+TMEM_POOL_SHOW(policy, "%s", tmem_policy_names[info.policy])
+
+static int tmem_pool_policy_set(u32 pool, const char *text)
+{
+	u32 policy;
+
+	for (policy = 0; policy < TMEM_POLICIES; policy++)
+		if (!strcmp(text, tmem_policy_names[policy]))
+			return tmem_core_set_pool_policy(tmem_engine, pool,
+							 policy);
+	return -EINVAL;
+}
+TMEM_POOL_TUNABLE(policy);
+
+static ssize_t tmem_pool_admission_show(struct kobject *kobj,
+					struct kobj_attribute *attr, char *buf)
+{
+	struct tmem_pool_info info;
+	int err = tmem_pool_info(kobj, &info);
+
+	if (err)
+		return err;
+	if (!info.admission)
+		return sysfs_emit(buf, "always\n");
+	if (info.admission == TMEM_ADMIT_REFAULTED)
+		return sysfs_emit(buf, "refaulted\n");
+	return sysfs_emit(buf, "%u\n", info.admission);
+}
+
+static int tmem_pool_admission_set(u32 pool, const char *text)
+{
+	u64 offers = 0;
+
+	if (!strcmp(text, "refaulted"))
+		offers = TMEM_ADMIT_REFAULTED;
+	else if (strcmp(text, "always") &&
+		 (tmem_parse_number(text, &offers) || !offers ||
+		  offers > TMEM_ADMIT_MAX))
+		return -EINVAL;
+	return tmem_core_set_pool_admission(tmem_engine, pool, offers);
+}
+TMEM_POOL_TUNABLE(admission);
+
+TMEM_POOL_SHOW(max_ratio, "%u", info.max_ratio)
+
+static int tmem_pool_max_ratio_set(u32 pool, const char *text)
+{
+	u64 percent;
+
+	if (tmem_parse_number(text, &percent) || percent < 1 || percent > 100)
+		return -EINVAL;
+	return tmem_core_set_pool_max_ratio(tmem_engine, pool, percent);
+}
+TMEM_POOL_TUNABLE(max_ratio);
+
 static struct attribute *tmem_pool_attrs[] = {
 	&tmem_pool_attr_uuid.attr,
 	&tmem_pool_attr_kind.attr,
@@ -397,8 +458,33 @@ static const struct attribute_group tmem_pool_group = {
 	.attrs = tmem_pool_attrs,
 };
 
+/* What pages come, and which goes first: of ephemeral pools alone. */
+static struct attribute *tmem_pool_ephemeral_attrs[] = {
+	&tmem_pool_file_policy.attr.attr,
+	&tmem_pool_file_admission.attr.attr,
+	&tmem_pool_file_max_ratio.attr.attr,
+	NULL
+};
+
+static umode_t tmem_pool_ephemeral_visible(struct kobject *kobj,
+					   struct attribute *attr, int number)
+{
+	struct tmem_pool_info info;
+
+	if (tmem_pool_info(kobj, &info) ||
+	    info.spec.flags & TMEM_POOL_PERSISTENT)
+		return 0;
+	return attr->mode;
+}
+
+static const struct attribute_group tmem_pool_ephemeral_group = {
+	.attrs = tmem_pool_ephemeral_attrs,
+	.is_visible = tmem_pool_ephemeral_visible,
+};
+
 static const struct attribute_group *tmem_pool_groups[] = {
 	&tmem_pool_group,
+	&tmem_pool_ephemeral_group,
 	&tmem_stat_group,
 	NULL
 };

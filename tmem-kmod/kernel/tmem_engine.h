@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define TMEM_CORE_ABI		1
+#define TMEM_CORE_ABI		2
 #define TMEM_SHARDS		64	/* index locks */
 #define TMEM_LOCKS		(TMEM_SHARDS + 2)	/* + store, + pools */
 #define TMEM_MAX_POOLS		64
@@ -33,6 +33,17 @@ enum tmem_codec {
 	TMEM_CODEC_DEFAULT = 255,	/* follow the engine's default */
 };
 
+/* Which page of an ephemeral pool goes first: tmem_common::policy::Policy. */
+enum tmem_policy {
+	TMEM_POLICY_LRU, TMEM_POLICY_FIFO, TMEM_POLICY_CLOCK,
+	TMEM_POLICY_S3FIFO, TMEM_POLICY_SIEVE, TMEM_POLICY_2Q,
+	TMEM_POLICIES
+};
+
+/* Admission to an ephemeral pool: 0 all pages, 1..15 after so many earlier offers, or */
+#define TMEM_ADMIT_REFAULTED	255	/* what was asked for since it was offered before */
+#define TMEM_ADMIT_MAX		15
+
 #define TMEM_POOL_PERSISTENT	0x1	/* else ephemeral */
 #define TMEM_POOL_EXCLUSIVE_GET	0x2	/* a hit removes the page */
 
@@ -48,7 +59,9 @@ struct tmem_pool_info {
 	u32 weight;		/* share among pools of its kind, 1..1000 */
 	u32 codec;		/* enum tmem_codec */
 	u32 frozen;
-	u32 reserved;
+	u32 policy;		/* enum tmem_policy */
+	u32 admission;		/* offers before a page is taken, or TMEM_ADMIT_REFAULTED */
+	u32 max_ratio;		/* percent, 1..100 */
 };
 
 struct tmem_stats {
@@ -69,7 +82,7 @@ struct tmem_engine;
 
 u32 tmem_core_abi(void);
 /*
- * Bytes of an engine (about 150 KiB, to be had from vzalloc()) and of a codec
+ * Bytes of an engine (about 240 KiB, to be had from vzalloc()) and of a codec
  * scratch, to be allocated by the caller, both 64-byte aligned.
  */
 size_t tmem_core_size(void);
@@ -115,6 +128,10 @@ int tmem_core_set_pool_codec(struct tmem_engine *e, u32 pool, u32 codec);
 int tmem_core_set_pool_limit(struct tmem_engine *e, u32 pool, u64 bytes);
 int tmem_core_set_pool_weight(struct tmem_engine *e, u32 pool, u32 weight);
 int tmem_core_set_pool_frozen(struct tmem_engine *e, u32 pool, bool frozen);
+/* May sleep. Ephemeral pools only, else -EINVAL. Pages that are held stay. */
+int tmem_core_set_pool_policy(struct tmem_engine *e, u32 pool, u32 policy);
+int tmem_core_set_pool_admission(struct tmem_engine *e, u32 pool, u32 admission);
+int tmem_core_set_pool_max_ratio(struct tmem_engine *e, u32 pool, u32 percent);
 /* May sleep: evicts ephemeral pages until the budget holds. Bytes held beyond it. */
 u64 tmem_core_set_limit(struct tmem_engine *e, u64 bytes);
 

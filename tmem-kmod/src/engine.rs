@@ -19,14 +19,17 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use tmem_common::MAX_POOLS;
 use tmem_common::codec::{CODEC_DEFAULT, Codec};
 use tmem_common::op::Outcome;
+use tmem_common::policy::{ADMIT_REFAULTED, MAX_SIGHTINGS};
 use tmem_common::stats::Stats;
 
 use crate::codec::{self, Scratch};
+use crate::ghost::{Ghosts, Name, Why};
 use crate::host::{Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
 use crate::index::{
-    Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
+    Aged, Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
 };
 use crate::memory::{self, Frames, LockGuard, Memory, NoPage};
+use crate::policy::{Pages as _, Policy};
 use crate::pool::{
     POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Pool, PoolError, PoolInfo, PoolSpec, State,
 };
@@ -59,6 +62,7 @@ pub struct Engine<H> {
     pub(crate) entries: Entries,
     pub(crate) objects: Objects,
     pub(crate) spans: Spans,
+    pub(crate) ghosts: Ghosts,
     store: UnsafeCell<Store>,
     shards: [UnsafeCell<Shard>; SHARDS],
     pub(crate) pools: [Pool; MAX_POOLS],
@@ -139,6 +143,15 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// The records as queues see them.
+    #[inline(always)]
+    pub(crate) fn aged<'a, 'b>(&'a self, records: &'b Records<'a, H>) -> Aged<'a, 'b, H> {
+        Aged {
+            records,
+            ghosts: &self.ghosts,
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn lock_shard(&self, i: usize) -> Locked<'_, H, Shard> {
         let guard = self.memory.lock(i);
@@ -159,7 +172,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn lock_pools(&self) -> Locked<'_, H, Stats> {
+    pub(crate) fn lock_pools(&self) -> Locked<'_, H, Stats> {
         let guard = self.memory.lock(LOCK_POOLS);
         Locked {
             // SAFETY: `retired` is reached only here, and its lock is held as long as this reference.
@@ -223,6 +236,9 @@ impl<H: Host> Engine<H> {
         if handle.index > MAX_INDEX {
             return Err(Outcome::RefusedLimit);
         }
+        if !home.admits_all() && !self.admit(home, handle) {
+            return Err(Outcome::RefusedLimit);
+        }
         if let Some(word) = codec::fill_word(page) {
             return self.put_same(home, state, handle, word, owner);
         }
@@ -233,6 +249,9 @@ impl<H: Host> Engine<H> {
         let Some((codec, len)) = compressed else {
             return self.put_raw(home, state, handle, page, owner, codec);
         };
+        if len > home.most_data() {
+            return Err(Outcome::RefusedIncompressible);
+        }
         let (entry, body) = self.reserve(
             |store, entry, (hand, tight)| {
                 let place = store.alloc(&self.memory, &self.spans, len, entry, tight, hand)?;
@@ -249,6 +268,32 @@ impl<H: Host> Engine<H> {
         )?;
         let data = &scratch.data[..len];
         self.insert(home, state, handle, Reserved { entry, body, data })
+    }
+
+    /// Whether a pool that does not take all pages takes this one, which it has now seen once more.
+    #[inline(never)]
+    fn admit(&self, home: &Pool, handle: Handle) -> bool {
+        self.grow_ghosts();
+        if self.ghosts.room() == 0 && self.make_room(1) {
+            // The budget was used up.
+            self.grow_ghosts();
+        }
+        let records = self.records();
+        let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+        if shard.part.find(&records, handle) != 0 {
+            return true;
+        }
+        let name = Name::of(Why::Offered, handle.pool, handle.object, handle.index);
+        let (seen, asked) = self.ghosts.sight(&self.memory, name);
+        home.admits(seen, asked)
+    }
+
+    /// A page was asked for that is not there.
+    #[inline(never)]
+    fn note_refault(&self, handle: Handle) {
+        let _shard = self.lock_shard(shard_of(handle.pool, handle.object));
+        let name = Name::of(Why::Offered, handle.pool, handle.object, handle.index);
+        self.ghosts.ask(&self.memory, name);
     }
 
     /// Keeps a page that is one word again and again.
@@ -279,7 +324,8 @@ impl<H: Host> Engine<H> {
         owner: u64,
         codec: Codec,
     ) -> Result<Report, Outcome> {
-        if codec != Codec::None && !self.keep_incompressible.load(Relaxed) {
+        let unwanted = codec != Codec::None && !self.keep_incompressible.load(Relaxed);
+        if unwanted || PAGE > home.most_data() {
             return Err(Outcome::RefusedIncompressible);
         }
         let (entry, body) = self.reserve(
@@ -471,7 +517,6 @@ impl<H: Host> Engine<H> {
         if home.state() != state {
             return Link::Stale;
         }
-        let aged = !home.is_persistent();
         let mut owner = shard.part.find_object(&records, handle.pool, handle.object);
         let is_new = owner == 0;
         if is_new {
@@ -492,6 +537,7 @@ impl<H: Host> Engine<H> {
         // locked instruction behind it, which would wait for these stores.
         match page.body {
             Body::Fill(_) => {}
+            _ if !H::KEEPS_DATA => {}
             // SAFETY: the frame was taken for this entry, which nobody else can reach yet.
             Body::Raw(frame) => unsafe {
                 debug_assert_eq!(page.data.len(), PAGE);
@@ -505,11 +551,31 @@ impl<H: Host> Engine<H> {
         if !is_new {
             let id = shard.part.find_in(&records, owner, handle.index);
             if id != 0 {
-                old = shard.part.unlink(&records, id, aged, true);
+                old = self.unlink(shard.part, &records, home, id, true);
             }
         }
-        shard.part.link(&records, page.entry, owner, aged);
+        shard.part.link(&records, page.entry, owner);
+        if let Some(policy) = home.policy() {
+            let aged = self.aged(&records);
+            shard.part.age(&aged, policy, page.entry, old.entry != 0);
+        }
         Link::Done(old)
+    }
+
+    /// Takes a page out of the index, and out of its pool's queues.
+    #[inline(always)]
+    fn unlink(
+        &self,
+        shard: &mut Shard,
+        records: &Records<'_, H>,
+        home: &Pool,
+        id: u32,
+        keep_object: bool,
+    ) -> Removed {
+        if !home.is_persistent() {
+            shard.leave(&self.aged(records), id);
+        }
+        shard.unlink(records, id, keep_object)
     }
 
     /// Asks for a page, which is written on a hit and undefined when it is corrupt. May sleep.
@@ -533,6 +599,9 @@ impl<H: Host> Engine<H> {
         let Some((body, removed, in_order)) = self.copy_out(home, handle, page, &mut scratch.data)
         else {
             home.count(Outcome::Miss);
+            if home.admits_refaulted() {
+                self.note_refault(handle);
+            }
             return miss;
         };
         if removed.entry != 0 {
@@ -589,6 +658,7 @@ impl<H: Host> Engine<H> {
         let body = records.entry(id).body();
         match body {
             Body::Fill(_) => {}
+            _ if !H::KEEPS_DATA => {}
             // SAFETY: the frame belongs to this entry, which stays while its shard is locked.
             Body::Raw(frame) => unsafe {
                 core::ptr::copy_nonoverlapping(self.memory.page(frame), page.as_mut_ptr(), PAGE);
@@ -601,12 +671,17 @@ impl<H: Host> Engine<H> {
         let in_order = shard.part.read_ahead(&records, handle, id);
         // Here, since after the page was decoded a locked instruction would wait for its stores.
         home.count(Outcome::Hit);
-        let aged = !home.is_persistent();
+        let policy = home.policy();
         let removed = if home.is_exclusive() {
-            shard.part.unlink(&records, id, aged, false)
+            if policy.is_some_and(|policy| policy.ghosts_percent() > 0) {
+                // It was come back to: when it is put again, it is no newcomer.
+                self.aged(&records).remember(id);
+            }
+            self.unlink(shard.part, &records, home, id, false)
         } else {
-            if aged {
-                shard.part.touch(&records, id, handle.pool);
+            if let Some(policy) = policy {
+                let aged = self.aged(&records);
+                shard.part.touch(&aged, policy, id, handle.pool);
             }
             Removed::default()
         };
@@ -691,9 +766,7 @@ impl<H: Host> Engine<H> {
             let shard = self.lock_shard(shard_of(handle.pool, handle.object));
             match shard.part.find(&records, handle) {
                 0 => return None,
-                id => shard
-                    .part
-                    .unlink(&records, id, !home.is_persistent(), false),
+                id => self.unlink(shard.part, &records, home, id, false),
             }
         };
         let bytes = records.entry(removed.entry).body().len();
@@ -716,9 +789,7 @@ impl<H: Host> Engine<H> {
             let object = choose(shard.part, &records);
             while object != 0 && n < BATCH && (n == 0 || batch[n - 1].emptied == 0) {
                 let id = shard.part.first_of(&records, object);
-                batch[n] = shard
-                    .part
-                    .unlink(&records, id, !home.is_persistent(), false);
+                batch[n] = self.unlink(shard.part, &records, home, id, false);
                 n += 1;
             }
         }
@@ -818,6 +889,7 @@ impl<H: Host> Engine<H> {
         for shard in 0..SHARDS {
             while self.drop_batch(home, shard, |shard, _| shard.any_object(pool)) != 0 {}
         }
+        self.trim_ghosts();
         let retired = self.lock_pools();
         home.end_close(retired.part);
         Ok(())
@@ -879,6 +951,43 @@ impl<H: Host> Engine<H> {
         home.limit.store(bytes, Relaxed);
         while home.bytes() > bytes && self.make_room_in(pool) {}
         Ok(())
+    }
+
+    /// How an ephemeral pool chooses which page goes first. Pages that are held stay, in the
+    /// order that they are in. May sleep.
+    pub fn set_pool_policy(&self, pool: u32, policy: u32) -> Result<(), PoolError> {
+        let policy = Policy::from_number(policy).ok_or(PoolError::Invalid)?;
+        self.ephemeral(pool)?.set_policy(policy);
+        self.trim_ghosts();
+        Ok(())
+    }
+
+    /// Which pages an ephemeral pool takes: [`tmem_common::policy::ADMIT_ALL`],
+    /// [`tmem_common::policy::ADMIT_REFAULTED`], or those that were offered so many times before. May sleep.
+    pub fn set_pool_admission(&self, pool: u32, admission: u32) -> Result<(), PoolError> {
+        if admission > MAX_SIGHTINGS && admission != ADMIT_REFAULTED {
+            return Err(PoolError::Invalid);
+        }
+        self.ephemeral(pool)?.set_admission(admission);
+        self.trim_ghosts();
+        Ok(())
+    }
+
+    /// Pages that take more than so many percent of their size are refused by an ephemeral pool, 1..=100.
+    pub fn set_pool_max_ratio(&self, pool: u32, percent: u32) -> Result<(), PoolError> {
+        if !(1..=100).contains(&percent) {
+            return Err(PoolError::Invalid);
+        }
+        self.ephemeral(pool)?.set_max_ratio(percent);
+        Ok(())
+    }
+
+    fn ephemeral(&self, pool: u32) -> Result<&Pool, PoolError> {
+        let home = self.pool(pool).ok_or(PoolError::NotFound)?;
+        if home.is_persistent() {
+            return Err(PoolError::Invalid);
+        }
+        Ok(home)
     }
 
     /// A pool's share among the ephemeral pools, 1..=1000.

@@ -38,6 +38,10 @@ pub type Frame = u32;
 /// * `lock(i)` excludes every other holder of `i` until `unlock(i)`, and orders memory as a lock does;
 /// * a scratch from `scratch_get` is initialised and used by nobody else until `scratch_put`.
 pub unsafe trait Host: Sync {
+    /// Whether pages' data is kept. Without, hits return pages of unknown contents: for replays, which
+    /// ask only what is kept and how much memory that takes.
+    const KEEPS_DATA: bool = true;
+
     /// Where frame 0 would be.
     fn page_base(&self) -> *mut u8;
     /// A page of unknown contents, or `None`. `may_sleep` is false when the engine holds a lock.

@@ -6,8 +6,10 @@
 //! a record is allocated before it is linked here and freed after it is unlinked,
 //! and in between it belongs to the one who did so.
 
+use crate::ghost::{Ghosts, Name, Why};
 use crate::host::{Frame, Host, SHARDS};
 use crate::memory::{Memory, prefetch};
+use crate::policy::{Pages, Policy, Queues, STATES};
 use crate::pool::Footprint;
 use crate::slab::{ID_BITS, Record, Slab, Word};
 use crate::store::{self, MAX_DATA, Place, STEP_BITS, Site, Spans};
@@ -69,7 +71,8 @@ pub(crate) struct Entry {
     /// The frame that the data ends in.
     second: Word,
     place: Word,
-    /// Neighbours in the pool's list of this shard, newest first (ephemeral pools only).
+    /// Neighbours in the pool's queues of this shard (ephemeral pools only); above `newer` the
+    /// state that the policy gave the page.
     newer: Word,
     older: Word,
     /// Neighbours in the object's list.
@@ -87,10 +90,15 @@ const LINKED: u32 = 1 << 22;
 const STEP_SHIFT: u32 = 23;
 /// In `object`.
 const INDEX_SHIFT: u32 = 28;
+/// In `newer`.
+const STATE_SHIFT: u32 = 28;
+const LINK: u32 = (1 << STATE_SHIFT) - 1;
 
 const _: () = assert!(MAX_DATA < 1 << LEN_BITS);
 const _: () = assert!(STEP_SHIFT + STEP_BITS <= 32);
 const _: () = assert!(ID_BITS <= INDEX_SHIFT && INDEX_SHIFT + INDEX_BITS - 32 <= 32);
+const _: () =
+    assert!(ID_BITS <= STATE_SHIFT && (STATES - 1) << STATE_SHIFT >> STATE_SHIFT == STATES - 1);
 
 // SAFETY: made of words only.
 unsafe impl Record for Entry {
@@ -347,12 +355,52 @@ impl<H: Host> Chain for ObjectChain<'_, '_, H> {
     }
 }
 
-/// An ephemeral pool's pages in one shard, by age.
-#[derive(Default)]
-struct Ages {
-    newest: u32,
-    oldest: u32,
-    pages: u32,
+/// The records as the queues of a policy see them, for those who hold a shard's lock.
+pub(crate) struct Aged<'a, 'b, H> {
+    pub(crate) records: &'b Records<'a, H>,
+    pub(crate) ghosts: &'a Ghosts,
+}
+
+impl<H: Host> Aged<'_, '_, H> {
+    /// The name of a linked page.
+    pub(crate) fn name(&self, id: u32, why: Why) -> Name {
+        let entry = self.records.entry(id);
+        let object = self.records.object(entry.object());
+        Name::of(why, object.pool(), object.key(), entry.index())
+    }
+}
+
+impl<H: Host> Pages for Aged<'_, '_, H> {
+    fn newer(&self, id: u32) -> u32 {
+        self.records.entry(id).newer.get() & LINK
+    }
+
+    fn older(&self, id: u32) -> u32 {
+        self.records.entry(id).older.get()
+    }
+
+    fn set_newer(&self, id: u32, to: u32) {
+        let word = &self.records.entry(id).newer;
+        word.set(word.get() & !LINK | to);
+    }
+
+    fn set_older(&self, id: u32, to: u32) {
+        self.records.entry(id).older.set(to);
+    }
+
+    fn state(&self, id: u32) -> u32 {
+        self.records.entry(id).newer.get() >> STATE_SHIFT
+    }
+
+    fn set_state(&self, id: u32, state: u32) {
+        let word = &self.records.entry(id).newer;
+        word.set(word.get() & LINK | state << STATE_SHIFT);
+    }
+
+    fn remember(&self, id: u32) {
+        let name = self.name(id, Why::Went);
+        self.ghosts.remember(self.records.memory, name);
+    }
 }
 
 /// What left the index and is to be freed.
@@ -369,7 +417,8 @@ pub(crate) struct Removed {
 pub(crate) struct Shard {
     entries: Table<128>,
     objects: Table<32>,
-    ages: [Ages; MAX_POOLS],
+    /// The pages of ephemeral pools, by what goes first.
+    queues: [Queues; MAX_POOLS],
     /// First object of each pool.
     pool_objects: [u32; MAX_POOLS],
     expected: Expected,
@@ -522,13 +571,7 @@ impl Shard {
     }
 
     /// Links a filled-in record; the object has no page of that index.
-    pub(crate) fn link<H: Host>(
-        &mut self,
-        records: &Records<'_, H>,
-        id: u32,
-        object: u32,
-        aged: bool,
-    ) {
+    pub(crate) fn link<H: Host>(&mut self, records: &Records<'_, H>, id: u32, object: u32) {
         let entry = records.entry(id);
         let owner = records.object(object);
         entry.object.set(entry.object.get() | object);
@@ -539,21 +582,17 @@ impl Shard {
             records.entry(first).prev.set(id);
         }
         owner.first.set(id);
-        if aged {
-            self.add_newest(records, id, owner.pool.get());
-        }
         entry.meta.set(entry.meta.get() | LINKED);
         let hash = entry_hash(object, entry.index());
         self.entries
             .insert(records.memory, &EntryChain(records), id, hash);
     }
 
-    /// Unlinks an entry, and its object if that was its last page and `keep_object` is false.
+    /// Unlinks an entry that is in no queue, and its object if that was its last page and `keep_object` is false.
     pub(crate) fn unlink<H: Host>(
         &mut self,
         records: &Records<'_, H>,
         id: u32,
-        aged: bool,
         keep_object: bool,
     ) -> Removed {
         if self.expected.entry == id {
@@ -565,9 +604,6 @@ impl Shard {
         let hash = entry_hash(object, entry.index());
         self.entries
             .remove(records.memory, &EntryChain(records), id, hash);
-        if aged {
-            self.remove_aged(records, id, owner.pool.get());
-        }
         let (next, prev) = (entry.next.get(), entry.prev.get());
         if next != 0 {
             records.entry(next).prev.set(prev);
@@ -617,52 +653,54 @@ impl Shard {
         self.pool_objects[pool as usize]
     }
 
-    /// The pool's page in this shard that was not used for longest, or 0.
-    pub(crate) fn oldest(&self, pool: u32) -> u32 {
-        self.ages[pool as usize].oldest
-    }
-
     /// Pages of an ephemeral pool in this shard.
     pub(crate) fn aged_pages(&self, pool: u32) -> u32 {
-        self.ages[pool as usize].pages
+        self.queues[pool as usize].pages()
     }
 
-    /// Marks a page of an ephemeral pool as just used.
-    pub(crate) fn touch<H: Host>(&mut self, records: &Records<'_, H>, id: u32, pool: u32) {
-        if self.ages[pool as usize].newest != id {
-            self.remove_aged(records, id, pool);
-            self.add_newest(records, id, pool);
-        }
+    /// Brings a linked page of an ephemeral pool into its queues; `replaces` if an older copy was there.
+    pub(crate) fn age<H: Host>(
+        &mut self,
+        aged: &Aged<'_, '_, H>,
+        policy: Policy,
+        id: u32,
+        replaces: bool,
+    ) {
+        let known = policy.ghosts_percent() > 0
+            && (aged
+                .ghosts
+                .recall(aged.records.memory, aged.name(id, Why::Went))
+                || replaces);
+        let pool = aged.records.object(aged.records.entry(id).object()).pool();
+        self.queues[pool as usize].insert(policy, aged, id, known);
     }
 
-    fn add_newest<H: Host>(&mut self, records: &Records<'_, H>, id: u32, pool: u32) {
-        let ages = &mut self.ages[pool as usize];
-        let entry = records.entry(id);
-        entry.newer.set(0);
-        entry.older.set(ages.newest);
-        if ages.newest != 0 {
-            records.entry(ages.newest).newer.set(id);
-        } else {
-            ages.oldest = id;
-        }
-        ages.newest = id;
-        ages.pages += 1;
+    /// Takes a page of an ephemeral pool out of its queues.
+    pub(crate) fn leave<H: Host>(&mut self, aged: &Aged<'_, '_, H>, id: u32) {
+        let pool = aged.records.object(aged.records.entry(id).object()).pool();
+        self.queues[pool as usize].remove(aged, id);
     }
 
-    fn remove_aged<H: Host>(&mut self, records: &Records<'_, H>, id: u32, pool: u32) {
-        let ages = &mut self.ages[pool as usize];
-        let entry = records.entry(id);
-        let (newer, older) = (entry.newer.get(), entry.older.get());
-        if older != 0 {
-            records.entry(older).newer.set(newer);
-        } else {
-            ages.oldest = newer;
-        }
-        if newer != 0 {
-            records.entry(newer).older.set(older);
-        } else {
-            ages.newest = older;
-        }
-        ages.pages -= 1;
+    /// A page of an ephemeral pool was found.
+    pub(crate) fn touch<H: Host>(
+        &mut self,
+        aged: &Aged<'_, '_, H>,
+        policy: Policy,
+        id: u32,
+        pool: u32,
+    ) {
+        self.queues[pool as usize].hit(policy, aged, id);
+    }
+
+    /// Takes the page of an ephemeral pool that goes first out of its queues; 0 if there is none.
+    pub(crate) fn choose<H: Host>(
+        &mut self,
+        aged: &Aged<'_, '_, H>,
+        policy: Policy,
+        pool: u32,
+    ) -> u32 {
+        /// So many pages are looked at for each one that goes, at the most.
+        const CHANCES: u32 = 32;
+        self.queues[pool as usize].evict(policy, aged, CHANCES)
     }
 }

@@ -9,8 +9,10 @@ use core::sync::atomic::{
 
 use tmem_common::codec::CODEC_DEFAULT;
 use tmem_common::op::{OUTCOMES, Outcome};
+use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, Policy};
 use tmem_common::stats::Stats;
 
+use crate::host::PAGE;
 use crate::slab::Word;
 
 /// Pages of the pool stay until they are flushed; otherwise (ephemeral) they may vanish at any time.
@@ -47,6 +49,12 @@ pub struct PoolInfo {
     pub codec: u32,
     /// Whether puts are refused.
     pub frozen: bool,
+    /// Which page goes first, if the pool is ephemeral.
+    pub policy: Policy,
+    /// Which pages it takes: a number of earlier offers, or [`ADMIT_REFAULTED`].
+    pub admission: u32,
+    /// Pages that take more percent of their size are refused, 1..=100.
+    pub max_ratio: u32,
 }
 
 /// Why a call about a pool or a setting was refused. Nothing changed then.
@@ -75,6 +83,9 @@ impl fmt::Display for PoolError {
 
 impl core::error::Error for PoolError {}
 
+/// Names of offered pages that a pool remembers which does not take all, at the least.
+const OFFERS: u64 = 1 << 14;
+
 const LIVE: u32 = 1;
 const FROZEN: u32 = 2;
 const CLOSING: u32 = 4;
@@ -102,6 +113,10 @@ pub(crate) struct Pool {
     pub(crate) weight: AtomicU32,
     pub(crate) codec: AtomicU32,
     pub(crate) limit: AtomicU64,
+    policy: AtomicU32,
+    admission: AtomicU32,
+    /// Pages with more bytes of data are refused.
+    most_data: AtomicU32,
 
     pages: AtomicU64,
     same_pages: AtomicU64,
@@ -162,6 +177,9 @@ impl Pool {
         self.weight.store(100, Relaxed);
         self.codec.store(CODEC_DEFAULT, Relaxed);
         self.limit.store(u64::MAX, Relaxed);
+        self.set_policy(Policy::Lru);
+        self.set_admission(ADMIT_ALL);
+        self.set_max_ratio(100);
         self.evict_shard.store(0, Relaxed);
         self.evict_left.store(0, Relaxed);
         self.state.fetch_add(LIVE, Relaxed);
@@ -225,6 +243,71 @@ impl Pool {
             weight: self.weight.load(Relaxed),
             codec: self.codec.load(Relaxed),
             frozen: self.state.load(Relaxed) & FROZEN != 0,
+            policy: self.its_policy(),
+            admission: self.admission.load(Relaxed),
+            max_ratio: self.most_data.load(Relaxed) * 100 / PAGE as u32,
+        }
+    }
+
+    fn its_policy(&self) -> Policy {
+        Policy::from_number(self.policy.load(Relaxed)).unwrap_or(Policy::Lru)
+    }
+
+    /// Which page goes first; `None` if none goes by itself.
+    #[inline(always)]
+    pub(crate) fn policy(&self) -> Option<Policy> {
+        (!self.is_persistent()).then(|| self.its_policy())
+    }
+
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.policy.store(policy as u32, Relaxed);
+    }
+
+    pub(crate) fn set_admission(&self, admission: u32) {
+        self.admission.store(admission, Relaxed);
+    }
+
+    pub(crate) fn set_max_ratio(&self, percent: u32) {
+        let bytes = (PAGE as u32 * percent).div_ceil(100);
+        self.most_data.store(bytes, Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn admits_all(&self) -> bool {
+        self.admission.load(Relaxed) == ADMIT_ALL
+    }
+
+    #[inline(always)]
+    pub(crate) fn admits_refaulted(&self) -> bool {
+        self.admission.load(Relaxed) == ADMIT_REFAULTED
+    }
+
+    /// Whether it takes a page that was offered so many times before, and `asked` for since.
+    pub(crate) fn admits(&self, seen: u32, asked: bool) -> bool {
+        match self.admission.load(Relaxed) {
+            ADMIT_REFAULTED => asked,
+            wanted => seen >= wanted,
+        }
+    }
+
+    /// Bytes of data of a page that is worth keeping.
+    #[inline(always)]
+    pub(crate) fn most_data(&self) -> usize {
+        self.most_data.load(Relaxed) as usize
+    }
+
+    /// Names of pages that are not held which the pool wants remembered, if any.
+    pub(crate) fn ghosts(&self) -> Option<u64> {
+        if !self.is_live() {
+            return None;
+        }
+        let percent = self.policy()?.ghosts_percent();
+        let held = self.pages.load(Relaxed);
+        match (percent, self.admits_all()) {
+            (0, true) => None,
+            (percent, true) => Some(held * u64::from(percent) / 100),
+            // Enough for a pool that has yet to get its first pages.
+            (percent, false) => Some(held * u64::from(percent) / 100 + held.max(OFFERS)),
         }
     }
 

@@ -77,7 +77,9 @@ impl<H: Host> Engine<H> {
     pub(crate) fn make_room(&self, pages: u64) -> bool {
         const COMPACTIONS: usize = 4;
         let evicted = self.evict();
-        let fits = || (self.memory.used_pages() + pages) * PAGE as u64 <= self.memory.limit();
+        let names = u64::from(self.lacks_ghosts());
+        let fits =
+            || (self.memory.used_pages() + pages + names) * PAGE as u64 <= self.memory.limit();
         let mut compacted = false;
         for _ in 0..COMPACTIONS {
             if fits() || self.compact() != Compaction::Freed {
@@ -85,13 +87,17 @@ impl<H: Host> Engine<H> {
             }
             compacted = true;
         }
-        evicted > 0 || compacted
+        self.grow_ghosts();
+        // Names give way to pages, but after those that may vanish.
+        evicted > 0 || compacted || self.drop_ghosts()
     }
 
     /// Evicts a batch from a pool over its own limit; false if nothing could be done.
     pub(crate) fn make_room_in(&self, pool: u32) -> bool {
         let home = &self.pools[pool as usize];
-        !home.is_persistent() && self.evict_from(home, pool) > 0
+        let evicted = self.evict_from(home, pool) > 0;
+        self.grow_ghosts();
+        evicted
     }
 
     /// Evicts a batch from the ephemeral pool that has the most bytes for its weight;
@@ -110,10 +116,69 @@ impl<H: Host> Engine<H> {
         victim.map_or(0, |(number, pool, ..)| self.evict_from(pool, number))
     }
 
-    /// Evicts up to [`BATCH`] of a pool's least recently used pages; how many. Shards
+    /// Whether the pools want more names of pages remembered than there is room for.
+    fn lacks_ghosts(&self) -> bool {
+        let wanted: u64 = self.pools.iter().filter_map(Pool::ghosts).sum();
+        self.ghosts.room() < wanted
+    }
+
+    /// Takes one more page of memory for names, if they are wanted and there is one: else fewer
+    /// are remembered. Without locks; may sleep.
+    pub(crate) fn grow_ghosts(&self) {
+        if !self.lacks_ghosts() {
+            return;
+        }
+        if let Ok(frame) = self.memory.alloc(true) {
+            let refused = {
+                let _store = self.lock_store();
+                self.ghosts.grow(&self.memory, frame)
+            };
+            if let Err(frame) = refused {
+                self.memory.free(frame);
+            }
+        }
+    }
+
+    /// Gives the memory of remembered names back when no pool wants any. Without locks.
+    pub(crate) fn trim_ghosts(&self) {
+        if !self.pools.iter().any(|pool| pool.ghosts().is_some()) {
+            self.drop_ghosts();
+        }
+    }
+
+    /// Forgets all names and gives their memory back; false if there were none. Without locks.
+    fn drop_ghosts(&self) -> bool {
+        if self.ghosts.room() == 0 {
+            return false;
+        }
+        let _pools = self.lock_pools();
+        {
+            let _store = self.lock_store();
+            self.ghosts.forget();
+        }
+        // Who found the names in use has a shard locked.
+        for shard in 0..SHARDS {
+            let _shard = self.lock_shard(shard);
+        }
+        loop {
+            let frame = {
+                let _store = self.lock_store();
+                self.ghosts.take()
+            };
+            match frame {
+                Some(frame) => self.memory.free(frame),
+                None => break true,
+            }
+        }
+    }
+
+    /// Evicts up to [`BATCH`] of a pool's pages, those first that its policy chooses; how many. Shards
     /// take turns and give one part in 64 of what they hold, so that a shard with a
     /// large object gives as much more.
     fn evict_from(&self, home: &Pool, pool: u32) -> usize {
+        let Some(policy) = home.policy() else {
+            return 0;
+        };
         let records = self.records();
         let mut batch = [Removed::default(); BATCH];
         let mut n = 0;
@@ -123,12 +188,12 @@ impl<H: Host> Engine<H> {
             {
                 let shard = self.lock_shard(i);
                 while n < BATCH && left > 0 {
-                    let id = shard.part.oldest(pool);
+                    let id = shard.part.choose(&self.aged(&records), policy, pool);
                     if id == 0 {
                         left = 0;
                         break;
                     }
-                    batch[n] = shard.part.unlink(&records, id, true, false);
+                    batch[n] = shard.part.unlink(&records, id, false);
                     n += 1;
                     left -= 1;
                 }
@@ -227,9 +292,11 @@ impl<H: Host> Engine<H> {
             }
         };
         let site = store::site(&self.memory, &self.spans, to);
-        // SAFETY: the old slot is the entry's, which is in the index and whose shard is locked; the new
-        // one was just allocated for it.
-        unsafe { store::copy(&self.memory, old.site, site, old.len as usize) };
+        if H::KEEPS_DATA {
+            // SAFETY: the old slot is the entry's, which is in the index and whose shard is locked; the
+            // new one was just allocated for it.
+            unsafe { store::copy(&self.memory, old.site, site, old.len as usize) };
+        }
         entry.set_place(to, site);
         let home = &self.pools[records.object(entry.object()).pool() as usize];
         home.moved(

@@ -54,7 +54,7 @@ proptest! {
 )]
 fn long_seeded_sequences() {
     let mut reached = Stats::default();
-    for seed in 1..=6 {
+    for seed in 1..=7 {
         let ops = seeded_ops(seed, 6000);
         for setup in [PLENTY, SCARCE] {
             let stats = run(&ops, setup).unwrap();

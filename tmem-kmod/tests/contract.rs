@@ -3,6 +3,7 @@
 #![cfg(not(feature = "broken-for-control"))]
 
 use tmem_common::op::Outcome;
+use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, Policy};
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
 use tmem_kmod::{PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report};
 
@@ -189,6 +190,86 @@ fn persistent_pages_are_never_evicted_and_the_budget_holds() {
     assert_eq!(overhang, engine.used_bytes() - MIB);
     assert_eq!(engine.stats().pages, kept.len() as u64);
     engine.pool_destroy(pool).unwrap();
+    assert_empty(&engine);
+}
+
+/// Pages that are asked for again and again outlive a scan where the names of those that went are remembered.
+#[test]
+fn names_of_pages_that_went_bring_them_through_a_scan() {
+    for policy in Policy::ALL {
+        let engine = engine(4 * MIB);
+        let pool = engine.pool_create(&spec(0)).unwrap();
+        engine.set_pool_policy(pool, policy as u32).unwrap();
+        assert_eq!(engine.pool_info(pool).unwrap().policy, policy);
+        let (mut hits, mut asked) = (0, 0);
+        for i in 0..12_000 {
+            let (object, index) = if i % 3 == 0 {
+                let popular = i / 3 % 1000;
+                (popular % 64, popular / 64)
+            } else {
+                (1000 + i % 64, i)
+            };
+            let outcome = get(&engine, pool, object, index).0;
+            if i % 3 == 0 {
+                asked += 1;
+                hits += u64::from(outcome == Outcome::Hit);
+            }
+            if outcome == Outcome::Miss {
+                engine.put(pool, object, index, &page(i, 2000), 0);
+            }
+            assert!(engine.used_bytes() <= 4 * MIB);
+        }
+        let share = hits as f64 / asked as f64;
+        // By turns 3000 others come between two uses: more than fit.
+        let wanted = match policy {
+            Policy::Lru | Policy::Fifo | Policy::Clock | Policy::Sieve => 0.0..0.1,
+            Policy::S3Fifo | Policy::TwoQ => 0.2..1.0,
+        };
+        assert!(wanted.contains(&share), "{policy:?}: {share}");
+        assert!(engine.stats().outcomes[Outcome::Evicted as usize] > 0);
+        engine.pool_destroy(pool).unwrap();
+        assert_empty(&engine);
+    }
+}
+
+#[test]
+fn admission_takes_what_was_offered_or_asked_for_before() {
+    let engine = engine(4 * MIB);
+    let pool = engine.pool_create(&spec(0)).unwrap();
+    let put = |index, random| engine.put(pool, 1, index, &page(index, random), 0).outcome;
+    engine.set_pool_admission(pool, 2).unwrap();
+    assert_eq!(put(1, 2000), Outcome::RefusedLimit);
+    assert_eq!(put(1, 2000), Outcome::RefusedLimit);
+    assert_eq!(put(1, 2000), Outcome::Stored);
+    assert_eq!(put(1, 2000), Outcome::Stored);
+
+    engine.set_pool_admission(pool, ADMIT_REFAULTED).unwrap();
+    assert_eq!(put(2, 2000), Outcome::RefusedLimit);
+    assert_eq!(put(2, 2000), Outcome::RefusedLimit);
+    assert_eq!(get(&engine, pool, 1, 2).0, Outcome::Miss);
+    assert_eq!(put(2, 2000), Outcome::Stored);
+
+    engine.set_pool_admission(pool, ADMIT_ALL).unwrap();
+    engine.set_pool_max_ratio(pool, 40).unwrap();
+    assert_eq!(put(3, 2000), Outcome::RefusedIncompressible);
+    assert_eq!(put(3, PAGE), Outcome::RefusedIncompressible);
+    assert_eq!(put(3, 1000), Outcome::Stored);
+    // A page that came to be too large takes its older copy along.
+    assert_eq!(put(3, 2000), Outcome::RefusedIncompressible);
+    assert_eq!(get(&engine, pool, 1, 3).0, Outcome::Miss);
+
+    let persistent = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    for result in [
+        engine.set_pool_policy(persistent, 0),
+        engine.set_pool_policy(pool, 6),
+        engine.set_pool_admission(pool, 16),
+        engine.set_pool_max_ratio(pool, 0),
+        engine.set_pool_max_ratio(pool, 101),
+    ] {
+        assert_eq!(result, Err(PoolError::Invalid));
+    }
+    engine.pool_destroy(pool).unwrap();
+    engine.pool_destroy(persistent).unwrap();
     assert_empty(&engine);
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use tmem_common::op::Outcome;
+use tmem_common::policy::{MAX_SIGHTINGS, Policy, admission_of};
 use tmem_common::stats::Stats;
 use tmem_common::{ABI_VERSION, sysfs};
 
@@ -50,6 +51,9 @@ pub(crate) enum Form {
     PoolLimit,
     Codec { names: Vec<String> },
     Weight,
+    Policy,
+    Admission,
+    Ratio,
 }
 
 impl Form {
@@ -65,6 +69,13 @@ impl Form {
             ),
             Form::Codec { names } => format!("one of: {}", names.join(" ")),
             Form::Weight => "1 to 1000".to_owned(),
+            Form::Policy => format!("one of: {}", Policy::ALL.map(Policy::name).join(" ")),
+            Form::Admission => format!(
+                "{}, {}, or a number of earlier offers, 1 to {MAX_SIGHTINGS}",
+                sysfs::POOL_ADMISSION_ALWAYS,
+                sysfs::POOL_ADMISSION_REFAULTED
+            ),
+            Form::Ratio => "1 to 100".to_owned(),
         }
     }
 
@@ -79,6 +90,11 @@ impl Form {
             Form::Weight => value
                 .parse::<u32>()
                 .is_ok_and(|weight| (1..=1000).contains(&weight)),
+            Form::Policy => Policy::from_name(value).is_some(),
+            Form::Admission => admission_of(value).is_some(),
+            Form::Ratio => value
+                .parse::<u32>()
+                .is_ok_and(|percent| (1..=100).contains(&percent)),
         }
     }
 
@@ -96,7 +112,8 @@ impl Form {
                 value == found
                     || (parse_size(value).is_some() && parse_size(value) == parse_size(found))
             }
-            Form::Weight => value.parse::<u32>().ok() == found.parse().ok(),
+            Form::Weight | Form::Ratio => value.parse::<u32>().ok() == found.parse().ok(),
+            Form::Admission => admission_of(value) == admission_of(found),
             _ => value == found,
         }
     }
@@ -118,6 +135,13 @@ pub(crate) fn meaning(key: &str) -> &'static str {
         (sysfs::POOL_CODEC, true) => "Compresses new pages of this pool; default: as the whole.",
         (sysfs::POOL_LIMIT, true) => "This pool's own cap, within the budget of the whole.",
         (sysfs::POOL_WEIGHT, true) => "This pool's share among pools of its kind.",
+        (sysfs::POOL_POLICY, true) => "Which of this pool's pages go first when room is needed.",
+        (sysfs::POOL_ADMISSION, true) => {
+            "Which pages this pool takes: all, those that were read again, or were offered before."
+        }
+        (sysfs::POOL_MAX_RATIO, true) => {
+            "This pool refuses pages that stay larger than so many percent."
+        }
         (sysfs::POOL_FROZEN, true) => "Whether this pool refuses new pages; it goes on serving.",
         _ => "",
     }
@@ -334,6 +358,19 @@ impl Control {
                 path: self.pool_directory(id).join(name),
                 form,
             }));
+            let of_ephemeral = [
+                (sysfs::POOL_POLICY, Form::Policy),
+                (sysfs::POOL_ADMISSION, Form::Admission),
+                (sysfs::POOL_MAX_RATIO, Form::Ratio),
+            ];
+            let entry = |(name, form)| Entry {
+                key: format!("{}.{id}.{name}", sysfs::POOLS),
+                path: self.pool_directory(id).join(name),
+                form,
+            };
+            // Persistent pools do not have them.
+            let there = of_ephemeral.into_iter().map(entry);
+            entries.extend(there.filter(|entry| entry.path.exists()));
         }
         Ok(entries)
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tmem_common::codec::{CODEC_DEFAULT, Codec};
 use tmem_common::event::{Event, WHOLE_OBJECT};
 use tmem_common::op::{Op, Outcome};
+use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, Policy, admission_of};
 use tmem_common::sample::{is_sampled, threshold};
 use tmem_common::{PAGE_SIZE, sysfs};
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
@@ -228,6 +229,9 @@ enum What {
     PoolLimit(u32),
     PoolWeight(u32),
     PoolFrozen(u32),
+    PoolPolicy(u32),
+    PoolAdmission(u32),
+    PoolMaxRatio(u32),
 }
 
 /// The made-up machine.
@@ -661,6 +665,33 @@ impl Machine {
                     What::PoolFrozen(id),
                 ),
             ]);
+            if info.spec.flags & POOL_PERSISTENT == 0 {
+                let admission = match info.admission {
+                    ADMIT_ALL => sysfs::POOL_ADMISSION_ALWAYS.to_owned(),
+                    ADMIT_REFAULTED => sysfs::POOL_ADMISSION_REFAULTED.to_owned(),
+                    offers => offers.to_string(),
+                };
+                knobs.extend([
+                    knob(
+                        key(sysfs::POOL_POLICY),
+                        info.policy.name().to_owned(),
+                        Form::Policy,
+                        What::PoolPolicy(id),
+                    ),
+                    knob(
+                        key(sysfs::POOL_ADMISSION),
+                        admission,
+                        Form::Admission,
+                        What::PoolAdmission(id),
+                    ),
+                    knob(
+                        key(sysfs::POOL_MAX_RATIO),
+                        info.max_ratio.to_string(),
+                        Form::Ratio,
+                        What::PoolMaxRatio(id),
+                    ),
+                ]);
+            }
         }
         Ok(knobs)
     }
@@ -746,6 +777,24 @@ impl Machine {
             What::PoolWeight(id) => {
                 let weight = value.parse().map_err(failed)?;
                 self.engine.set_pool_weight(id, weight).map_err(failed)?;
+            }
+            What::PoolPolicy(id) => {
+                let policy = Policy::from_name(value).ok_or_else(|| failed("no policy"))?;
+                self.engine
+                    .set_pool_policy(id, policy as u32)
+                    .map_err(failed)?;
+            }
+            What::PoolAdmission(id) => {
+                let admission = admission_of(value).ok_or_else(|| failed("no admission"))?;
+                self.engine
+                    .set_pool_admission(id, admission)
+                    .map_err(failed)?;
+            }
+            What::PoolMaxRatio(id) => {
+                let percent = value.parse().map_err(failed)?;
+                self.engine
+                    .set_pool_max_ratio(id, percent)
+                    .map_err(failed)?;
             }
             What::PoolFrozen(id) => self.engine.set_pool_frozen(id, on).map_err(failed)?,
         }
@@ -1059,6 +1108,10 @@ mod tests {
             ("enabled", "yes", "0 or 1"),
             ("pools.0.weight", "0", "1 to 1000"),
             ("pools.1.limit", "20%", "max"),
+            ("pools.1.policy", "best", "lru fifo clock s3fifo sieve 2q"),
+            ("pools.1.admission", "16", "1 to 15"),
+            ("pools.1.max_ratio", "0", "1 to 100"),
+            ("pools.0.policy", "lru", "pools.1.policy"),
             ("pools.9.limit", "1M", "pools.1.limit"),
             ("speed", "9", "keep_incompressible"),
         ] {

@@ -18,7 +18,7 @@ use tmem_kmod::{Page, PoolError, PoolSpec, Report, Scratch};
 pub type Engine = tmem_kmod::Engine<KernelHost>;
 
 /// `TMEM_CORE_ABI` of the header that this was written for.
-const CORE_ABI: u32 = 1;
+const CORE_ABI: u32 = 2;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
@@ -33,10 +33,12 @@ pub struct PoolInfo {
     weight: u32,
     codec: u32,
     frozen: u32,
-    reserved: u32,
+    policy: u32,
+    admission: u32,
+    max_ratio: u32,
 }
 
-const _: () = assert!(size_of::<PoolInfo>() == 48);
+const _: () = assert!(size_of::<PoolInfo>() == 56);
 const _: () = assert!(size_of::<Report>() == 8);
 const _: () = assert!(Outcome::Evicted as u32 == 11);
 
@@ -146,7 +148,9 @@ pub unsafe extern "C" fn tmem_core_pool_info(
                 weight: info.weight,
                 codec: info.codec,
                 frozen: info.frozen.into(),
-                reserved: 0,
+                policy: info.policy as u32,
+                admission: info.admission,
+                max_ratio: info.max_ratio,
             };
             // SAFETY: by the caller's promise.
             unsafe { out.write(info) };
@@ -305,6 +309,48 @@ pub unsafe extern "C" fn tmem_core_set_pool_weight(
 ) -> i32 {
     // SAFETY: by the caller's promise.
     errno(unsafe { &*engine }.set_pool_weight(pool, weight))
+}
+
+/// How an ephemeral pool chooses which page goes first. May sleep.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_set_pool_policy(
+    engine: *const Engine,
+    pool: u32,
+    policy: u32,
+) -> i32 {
+    // SAFETY: by the caller's promise.
+    errno(unsafe { &*engine }.set_pool_policy(pool, policy))
+}
+
+/// Which pages an ephemeral pool takes. May sleep.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_set_pool_admission(
+    engine: *const Engine,
+    pool: u32,
+    admission: u32,
+) -> i32 {
+    // SAFETY: by the caller's promise.
+    errno(unsafe { &*engine }.set_pool_admission(pool, admission))
+}
+
+/// Up to how many percent of their size pages are worth keeping.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_set_pool_max_ratio(
+    engine: *const Engine,
+    pool: u32,
+    percent: u32,
+) -> i32 {
+    // SAFETY: by the caller's promise.
+    errno(unsafe { &*engine }.set_pool_max_ratio(pool, percent))
 }
 
 /// Freezes a pool or thaws it.

@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 
 use tmem_common::op::Outcome;
+use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, POLICIES};
 use tmem_common::stats::Stats;
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
-use tmem_kmod::{PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolSpec, Report};
+use tmem_kmod::{PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report};
 
 /// Pools, objects of a pool and pages of an object that operations choose from.
 const POOLS: u32 = 4;
@@ -300,6 +301,26 @@ impl<T: Tier> Model<'_, T> {
                     .pool_destroy(number)
                     .map_err(|error| error.to_string())?;
                 self.pools[i as usize] = self.open(i)?;
+            }
+            252..=253 => {
+                let value = u32::from(op.value);
+                let admission = match value / 8 % 16 {
+                    0 => ADMIT_REFAULTED,
+                    1 => 1,
+                    _ => ADMIT_ALL,
+                };
+                let ratio = [100, 100, 100, 60][value as usize / 64 % 4];
+                let results = [
+                    engine.set_pool_policy(number, value % POLICIES as u32),
+                    engine.set_pool_admission(number, admission),
+                    engine.set_pool_max_ratio(number, ratio),
+                ];
+                let wanted = if i >= 2 {
+                    Ok(())
+                } else {
+                    Err(PoolError::Invalid)
+                };
+                ensure!(results == [wanted; 3], "settings of pool {i}: {results:?}");
             }
             _ => {
                 engine.set_keep_incompressible(op.value.is_multiple_of(2));

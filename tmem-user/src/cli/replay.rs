@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use tmem_common::policy::Policy;
 
 use super::USAGE;
 use super::args::{Global, Table};
@@ -34,6 +35,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "CODEC,...", value_delimiter = ',', default_value = "recorded",
           value_parser = parse_codec)]
     codec: Vec<Sizes>,
+    /// Which pages of ephemeral pools go first: lru, fifo, clock, s3fifo, sieve or 2q
+    #[arg(long, value_name = "POLICY,...", value_delimiter = ',', default_value = "lru",
+          value_parser = parse_policy)]
+    policy: Vec<Policy>,
     /// Replay the requests of one page in N, with budgets as much smaller [default: all that are recorded]
     #[arg(long, value_name = "1/N", value_parser = parse_sample)]
     sample: Option<u32>,
@@ -49,6 +54,14 @@ pub(super) struct Options {
 
 fn parse_limit(text: &str) -> Result<Size, String> {
     parse_size(text).ok_or_else(|| "a size such as 256M or 20% is wanted".to_owned())
+}
+
+/// A policy by its name.
+pub(super) fn parse_policy(text: &str) -> Result<Policy, String> {
+    Policy::from_name(text).ok_or_else(|| {
+        let names = Policy::ALL.map(Policy::name).join(", ");
+        format!("one of {names} is wanted")
+    })
 }
 
 fn parse_codec(text: &str) -> Result<Sizes, String> {
@@ -71,6 +84,7 @@ fn parse_codec(text: &str) -> Result<Sizes, String> {
 /// A line of the table: what was recorded, or what a replay gave.
 struct Row {
     codec: String,
+    policy: Option<Policy>,
     limit_bytes: Option<u64>,
     hit_share: Option<f64>,
     replayed: Option<Replayed>,
@@ -91,6 +105,9 @@ static COLUMNS: &[Column<Row>] = &[
     }),
     usual("limit", |row| Cell::of(row.limit_bytes, Cell::Bytes)),
     usual("codec", |row| Cell::Text(row.codec.clone())),
+    usual("policy", |row| {
+        Cell::of(row.policy, |policy| Cell::Text(policy.name().to_owned()))
+    }),
     usual("hit_rate", |row| Cell::of(row.hit_share, Cell::Share)),
     usual("gets", |row| counted(row, |done| done.gets)),
     usual("hits", |row| counted(row, |done| done.hits)),
@@ -143,11 +160,14 @@ pub(super) fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
     let settings: Vec<Setting> = limits
         .iter()
         .flat_map(|limit_bytes| {
-            options.codec.iter().map(|codec| Setting {
-                limit_bytes: *limit_bytes,
-                codec: codec.clone(),
-                seed: options.seed,
-                keep_incompressible: None,
+            options.codec.iter().flat_map(|codec| {
+                options.policy.iter().map(|policy| Setting {
+                    limit_bytes: *limit_bytes,
+                    codec: codec.clone(),
+                    policy: *policy,
+                    seed: options.seed,
+                    keep_incompressible: None,
+                })
             })
         })
         .collect();
@@ -158,6 +178,7 @@ pub(super) fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
     if recorded.is_some() {
         rows.push(Row {
             codec: Sizes::Recorded.name(),
+            policy: None,
             limit_bytes: recorded,
             hit_share: requests.recorded_hit_share(),
             replayed: None,
@@ -167,6 +188,7 @@ pub(super) fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
     for (setting, replayed) in settings.iter().zip(replayed) {
         rows.push(Row {
             codec: setting.codec.name(),
+            policy: Some(setting.policy),
             limit_bytes: Some(setting.limit_bytes),
             hit_share: replayed.hit_share(),
             // The durations are those of the recorded codec.

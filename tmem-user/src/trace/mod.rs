@@ -14,6 +14,7 @@ pub mod recorder;
 pub mod replay;
 pub mod report;
 pub mod requests;
+pub mod simulate;
 pub mod summary;
 pub mod writer;
 

@@ -4,7 +4,7 @@
 //! A page's contents are not in a trace, only how small they became. So the
 //! engine gets pages that carry their compressed size, and a codec that reports
 //! it: index, store, budget and eviction are the engine's, compression costs
-//! nothing. When only one page in N is replayed, the budget is divided by N
+//! nothing, and no data is copied. When only one page in N is replayed, the budget is divided by N
 //! (miniature simulation, Waldspurger et al., USENIX ATC 2017).
 
 use std::io;
@@ -16,6 +16,7 @@ use tmem_common::PAGE_SIZE;
 use tmem_common::codec::Codec;
 use tmem_common::event::WHOLE_OBJECT;
 use tmem_common::op::{Op, Outcome};
+use tmem_common::policy::Policy;
 use tmem_kmod::userspace::{Options, UserHost, boxed_engine};
 use tmem_kmod::{
     Engine, Frame, Host, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Scratch,
@@ -32,6 +33,8 @@ pub struct Setting {
     pub limit_bytes: u64,
     /// How large pages are.
     pub codec: Sizes,
+    /// Which pages of ephemeral pools go first.
+    pub policy: Policy,
     /// Start of the random numbers that stand for sizes that the trace does not tell.
     pub seed: u64,
     /// Whether pages that no codec makes smaller are kept; `None`: as recorded.
@@ -146,6 +149,8 @@ struct ModelHost {
 
 // SAFETY: memory, locks and scratches are those of the wrapped host, which keeps the promises.
 unsafe impl Host for ModelHost {
+    const KEEPS_DATA: bool = false;
+
     fn page_base(&self) -> *mut u8 {
         self.host.page_base()
     }
@@ -317,7 +322,9 @@ impl<'a> Replay<'a> {
         // So that no page is taken for one that a word fills, unless it is to be.
         replay.page[PAGE_SIZE - 1] = 1;
         if requests.meta.cache {
-            replay.add_pool(0, 0)?;
+            let number = replay.add_pool(0, 0)?;
+            let policy = replay.setting.policy as u32;
+            replay.engine.set_pool_policy(number, policy)?;
         }
         for pool in &requests.pools {
             let flags = if pool.is_persistent() {
@@ -345,6 +352,10 @@ impl<'a> Replay<'a> {
     }
 
     fn settle(&self, number: u32, pool: &PoolReading) -> Result<(), PoolError> {
+        if !pool.is_persistent() {
+            let policy = self.setting.policy as u32;
+            self.engine.set_pool_policy(number, policy)?;
+        }
         if pool.weight > 0 {
             self.engine.set_pool_weight(number, pool.weight)?;
         }

@@ -8,6 +8,7 @@ mod codec;
 mod engine;
 mod record;
 mod swap;
+mod trace;
 mod zram;
 
 use std::env;
@@ -30,6 +31,8 @@ pub(crate) enum Topic {
     Codec,
     /// The engine against zram, on the heaps that the codecs are judged by.
     Zram,
+    /// Replays of a trace in this process, against a plain cache.
+    Trace,
     /// A swap workload in a virtual machine, in counted instructions.
     Swap,
     /// What recording costs that workload.
@@ -283,6 +286,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 Split::Test
             })?,
             Topic::Zram => against_zram::run()?,
+            Topic::Trace => trace::run()?,
             Topic::Swap => swap::run(args.kernel)?,
             Topic::Record => record::run(args.kernel)?,
         };

@@ -1,10 +1,13 @@
 //! The file-system stress: without the module, with it, and with something broken.
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tmem_common::op::Outcome;
+use tmem_common::policy::Policy;
 use tmem_common::sysfs;
 use tmem_tests::protocol::{CONTROL_MODULE, MODULE};
 
@@ -62,6 +65,8 @@ struct Kept {
     parameters: String,
     /// Whether it leaves and comes back while the stress goes on.
     reload: bool,
+    /// Whether what its pool keeps, and evicts first, is changed while the stress goes on.
+    policies: bool,
     tunables: Vec<(String, String)>,
     /// What was counted before the module was unloaded.
     before: Mutex<Counts>,
@@ -111,6 +116,7 @@ impl Kept {
                 .map(|names| format!("break_hook={}", names.replace('+', ",")))
                 .unwrap_or_default(),
             reload: context.option("reload").is_some(),
+            policies: context.option("policies").is_some(),
             tunables,
             before: Mutex::default(),
         }
@@ -132,6 +138,33 @@ impl Kept {
 
     fn remove(&self) -> Result<()> {
         tier::set(&format!("{}/{}", sysfs::MOUNTS, sysfs::MOUNTS_REMOVE), BASE)
+    }
+
+    /// Gives each ephemeral pool another policy, and a limit that makes it evict.
+    fn change_policies(&self, rng: &mut Rng) -> Result<()> {
+        let mut pick = |values: &[&'static str]| values[rng.below(values.len())];
+        let pools = Path::new(sysfs::ROOT).join(sysfs::POOLS);
+        for pool in fs::read_dir(&pools).context("listing pools")? {
+            let pool = pool?;
+            if !pool.path().join(sysfs::POOL_POLICY).exists() {
+                continue;
+            }
+            let settings = [
+                (sysfs::POOL_POLICY, pick(&Policy::ALL.map(Policy::name))),
+                (sysfs::POOL_LIMIT, pick(&["128K", "256K", "512K", "max"])),
+                (
+                    sysfs::POOL_ADMISSION,
+                    pick(&["always", "always", "always", "refaulted", "1"]),
+                ),
+                (sysfs::POOL_MAX_RATIO, pick(&["100", "100", "75"])),
+            ];
+            for (name, value) in settings {
+                let number = pool.file_name();
+                let number = number.to_string_lossy();
+                tier::set(&format!("{}/{number}/{name}", sysfs::POOLS), value)?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts of this life and those before it.
@@ -162,6 +195,9 @@ impl Surroundings for Kept {
     }
 
     fn disturb(&self, rng: &mut Rng) -> Result<()> {
+        if self.policies {
+            self.change_policies(rng)?;
+        }
         if !self.reload {
             return Ok(());
         }
@@ -186,6 +222,10 @@ impl Surroundings for Kept {
     }
 
     fn settle(&self) -> Result<()> {
+        if self.policies {
+            let evicted = Stats::read()?.outcome(Outcome::Evicted);
+            ensure!(evicted > 0, "no policy had to choose a page");
+        }
         self.remove()?;
         tier::ensure_empty()?;
         self.unload()

@@ -65,6 +65,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_overlay", file::kept),
     ("file_ibt", file::kept),
     ("file_reload", file::kept),
+    ("file_policies", file::kept),
     ("file_control_model", file::plain),
     ("file_control_disk", file::plain),
     ("file_reread", reread::reread),
