@@ -73,7 +73,7 @@ struct tmem_stats {
 /* What an operation did, for its tracepoint. */
 struct tmem_report {
 	u32 outcome;	/* enum tmem_outcome */
-	u32 bytes;	/* data kept, returned or freed */
+	u32 bytes;	/* data kept, returned or freed; refused: what it would have taken, if known */
 };
 
 struct tmem_engine;

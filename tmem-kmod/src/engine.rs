@@ -51,7 +51,8 @@ const PREFETCH_OF_TARGET: usize = 256;
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,
-    /// Bytes of data that the page takes or took.
+    /// Bytes of data that the page takes or took, or would have taken where a put was refused
+    /// after it was compressed.
     pub bytes: u32,
 }
 
@@ -204,21 +205,24 @@ impl<H: Host> Engine<H> {
             object,
             index,
         };
-        let refused = |outcome| Report { outcome, bytes: 0 };
         let Some(home) = self.pool(pool) else {
-            return refused(Outcome::RefusedFrozen);
+            return Report {
+                outcome: Outcome::RefusedFrozen,
+                bytes: 0,
+            };
         };
-        let mut result = self.try_put(home, handle, page, owner);
+        let mut bytes = 0;
+        let mut result = self.try_put(home, handle, page, owner, &mut bytes);
         if result.is_err()
             && self.drop_page(home, handle).is_some()
             && result == Err(Outcome::RefusedLimit)
         {
             // What the older copy took may be what was missing.
-            result = self.try_put(home, handle, page, owner);
+            result = self.try_put(home, handle, page, owner, &mut bytes);
         }
         result.unwrap_or_else(|outcome| {
             home.count(outcome);
-            refused(outcome)
+            Report { outcome, bytes }
         })
     }
 
@@ -228,6 +232,7 @@ impl<H: Host> Engine<H> {
         handle: Handle,
         page: &Page,
         owner: u64,
+        bytes: &mut u32,
     ) -> Result<Report, Outcome> {
         let state = home.state();
         if !state.accepts_puts() || !self.enabled.load(Relaxed) {
@@ -246,6 +251,7 @@ impl<H: Host> Engine<H> {
         let mut scratch = self.scratch();
         let scratch = scratch.get();
         let compressed = codec::compress(&self.memory.host, codec, page, scratch);
+        *bytes = compressed.map_or(PAGE, |(_, len)| len) as u32;
         let Some((codec, len)) = compressed else {
             return self.put_raw(home, state, handle, page, owner, codec);
         };

@@ -151,6 +151,7 @@ fn main() -> anyhow::Result<()> {
                 codec: Sizes::Recorded,
                 policy: Policy::Lru,
                 seed: 1,
+                keep_incompressible: None,
             };
             let done = replay(&requests, &setting, &AtomicU64::new(0)).context("replaying")?;
             black_box(done.hits);

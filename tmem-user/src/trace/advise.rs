@@ -11,6 +11,7 @@ use std::collections::HashSet;
 
 use tmem_common::codec::Codec;
 use tmem_common::op::Op;
+use tmem_common::policy::Policy;
 
 use super::replay::{Replayed, Setting, Sizes};
 use super::requests::Requests;
@@ -159,6 +160,7 @@ impl<'a> Plan<'a> {
         Setting {
             limit_bytes,
             codec,
+            policy: Policy::Lru,
             seed: self.seed,
             keep_incompressible: None,
         }
