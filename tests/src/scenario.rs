@@ -492,7 +492,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ..file(
             "file_policies",
             FileSystem::Ext4,
-            "operations=600,policies=1",
+            "operations=300,policies=1",
             "operations=20000,policies=1",
         )
     },

@@ -126,6 +126,26 @@ fn a_csv_trace_is_imported_and_replayed() {
         "{table:?}"
     );
     assert!(number(&table[1], "evicted") > 0.0);
+    let policies = [
+        "replay",
+        &trace,
+        "--limit",
+        "128K",
+        "--policy",
+        "lru,fifo,clock,s3fifo,sieve,2q",
+    ];
+    let by_policy = rows(&policies);
+    assert_eq!(by_policy.len(), 6);
+    assert_eq!(by_policy[0]["hits"], table[0]["hits"]);
+    assert_eq!(by_policy[4]["policy"], "sieve");
+    assert!(number(&by_policy[0], "hits") != number(&by_policy[1], "hits"));
+    let curve = rows(&[
+        "mrc", &trace, "--policy", "sieve", "--exact", "--points", "5",
+    ]);
+    for (row, next) in curve.iter().zip(&curve[1..]) {
+        assert!(number(row, "miss_rate") >= number(next, "miss_rate") - 0.05);
+        assert_eq!(number(row, "error"), 0.0);
+    }
     // The same again, but for the time.
     let mut again = rows(&several);
     for (row, before) in again.iter_mut().zip(&table) {
@@ -159,29 +179,54 @@ fn oracle_general_comes_back_as_it_was() {
     );
 }
 
-#[test]
-fn what_if_at_the_recorded_setting_is_what_was() {
-    let files = Files::new();
-    let trace = files.name("a.trace");
+/// Records the made-up machine.
+fn record(trace: &str, workload: &str, duration: &str) {
     let output = tmem(&[
         "--embedded",
         "--workload",
-        "zipf:pages=2000,rate=0,limit=25",
+        workload,
         "record",
         "-o",
-        &trace,
+        trace,
         "--sample",
         "1/1",
         "--duration",
-        "2s",
+        duration,
     ]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn what_if_at_the_recorded_setting_is_what_was() {
+    let files = Files::new();
+    // Where most puts are refused, some, and next to none.
+    for (pattern, limit) in [("zipf", 8), ("zipf", 15), ("zipf", 25), ("uniform", 8)] {
+        let trace = files.name(&format!("{pattern}-{limit}.trace"));
+        let workload = format!("{pattern}:pages=2000,rate=0,limit={limit}");
+        // A busy machine takes longer for as many gets.
+        let table = ["1s", "4s", "30s"].iter().find_map(|duration| {
+            record(&trace, &workload, duration);
+            let table = rows(&["replay", &trace]);
+            (number(&table[1], "gets") >= 3000.0).then_some(table)
+        });
+        let table = table.expect("3000 gets within 30 seconds");
+        assert_eq!(table[0]["what"], "recorded");
+        assert_eq!(number(&table[0], "limit"), number(&table[1], "limit"));
+        let (was, is) = (number(&table[0], "hit_rate"), number(&table[1], "hit_rate"));
+        let what = format!("{pattern}, {limit} %: recorded {was}, replayed {is}");
+        assert!((was - is).abs() <= 0.02, "{what}");
+    }
+}
+
+#[test]
+fn a_smaller_budget_hits_less_often() {
+    let files = Files::new();
+    let trace = files.name("a.trace");
+    record(&trace, "zipf:pages=2000,rate=0,limit=25", "1s");
     let table = rows(&["replay", &trace, "--limit", "25%,10%"]);
-    assert_eq!(table[0]["what"], "recorded");
-    let (was, is) = (number(&table[0], "hit_rate"), number(&table[1], "hit_rate"));
-    assert!((was - is).abs() <= 0.02, "recorded {was}, replayed {is}");
+    let (is, less) = (number(&table[1], "hit_rate"), number(&table[2], "hit_rate"));
     // However little a busy machine got done, it is too much for that.
-    assert!(number(&table[2], "hit_rate") < is, "{table:?}");
+    assert!(less < is, "{table:?}");
     assert!(number(&table[1], "cpu") > 0.0);
 
     let curve = rows(&["mrc", &trace, "--exact", "--points", "10"]);
@@ -281,4 +326,14 @@ fn bad_requests_get_one_clear_error() {
         "zstd=0.8",
     );
     fail(&["mrc", &trace, "--pages", "0"], 2, "at least one page");
+    fail(
+        &["mrc", &trace, "--pages", "9", "--policy", "sieve"],
+        2,
+        "--sample 1/N",
+    );
+    fail(
+        &["replay", &trace, "--limit", "1M", "--policy", "best"],
+        2,
+        "lru, fifo, clock, s3fifo, sieve, 2q",
+    );
 }
