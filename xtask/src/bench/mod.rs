@@ -44,7 +44,7 @@ impl Topic {
     fn is_native(self) -> bool {
         match self {
             Self::Engine | Self::Codec | Self::Zram => true,
-            Self::Swap | Self::Record => false,
+            Self::Trace | Self::Swap | Self::Record => false,
         }
     }
 }
