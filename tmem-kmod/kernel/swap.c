@@ -14,6 +14,7 @@
 #include <linux/atomic.h>
 #include <linux/bitops.h>
 #include <linux/highmem.h>
+#include <linux/module.h>
 #include <linux/sched.h>
 
 #include "compat.h"
@@ -112,6 +113,21 @@ static void tmem_swap_note_end(unsigned int type, pgoff_t end)
 		;
 }
 
+/*
+ * Whether no swap entry has a page of ours, for sure: then the originals are all
+ * that there is to do. Each page holds a reference to the module from before it is
+ * linked until after it is unlinked. Whoever handles an entry comes after the store
+ * that kept its page, by the page's lock or those under which the entry is handed
+ * on and freed; so it sees that reference, or a count that others took further, but
+ * none from before. Other references only make the answer no.
+ *
+ * Context: any.
+ */
+static bool tmem_swap_is_empty(void)
+{
+	return module_refcount(THIS_MODULE) == 0;
+}
+
 /* -- our functions, called by the thunks --------------------------------- */
 
 static bool tmem_swap_store(struct page *page, unsigned int type, pgoff_t offset,
@@ -151,6 +167,9 @@ TMEM_HOOK_FUNCTION(store)
 		if (atomic_inc_return(&turn) & 1)
 			return tmem_hook_return(hook, false, 0);
 	}
+	/* Would be refused, and there is no older copy to drop. */
+	if (!tmem_tunables_enabled() && tmem_swap_is_empty())
+		return tmem_hook_return(hook, false, 0);
 
 	if (!tmem_swap_store(page, type, offset, nr)) {
 		/* A refused page is gone already. */
@@ -206,8 +225,11 @@ TMEM_HOOK_FUNCTION(load)
 	swp_entry_t entry = tmem_swap_entry(page);
 	unsigned int type = swp_type(entry), nr = tmem_nr_pages(page), i;
 	pgoff_t offset = swp_offset(entry);
-	u32 outcome = tmem_swap_load(page, type, offset, nr);
+	u32 outcome;
 
+	if (tmem_swap_is_empty())
+		return tmem_hook_return(hook, false, 0);
+	outcome = tmem_swap_load(page, type, offset, nr);
 	if (outcome == TMEM_MISS)
 		return tmem_hook_return(hook, false, 0);
 	if (outcome == TMEM_CORRUPT) {
@@ -238,7 +260,7 @@ TMEM_HOOK_FUNCTION(invalidate)
 	struct tmem_hook *hook = &tmem_hooks[TMEM_ON_INVALIDATE];
 	swp_entry_t entry = tmem_invalidate_entry(first, second);
 
-	if (!tmem_breaks(TMEM_BREAK_INVALIDATE))
+	if (!tmem_swap_is_empty() && !tmem_breaks(TMEM_BREAK_INVALIDATE))
 		tmem_swap_drop(swp_type(entry), swp_offset(entry), 1);
 	return tmem_hook_return(hook, false, 0);
 }
