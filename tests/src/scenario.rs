@@ -526,18 +526,10 @@ pub const SCENARIOS: &[Scenario] = &[
         FileSystem::Ext4,
         "operations=2000,break_hook=no_truncate",
     ),
-    // Where a hook and its belt are both left out, or what races has more time.
+    // Where a hook and its belt are both left out.
     broken_on_6_12(
         "file_control_no_direct",
         "operations=1500,break_hook=no_dio_begin+no_invalidate_range",
-    ),
-    broken_on_6_12(
-        "file_control_no_withdraw",
-        "operations=1500,files=1,break_hook=no_withdraw+slow",
-    ),
-    broken_on_6_12(
-        "file_control_no_change",
-        "operations=1500,break_hook=no_change+slow",
     ),
     Scenario {
         expects: Expect::Fail("after POSIX_FADV_DONTNEED"),

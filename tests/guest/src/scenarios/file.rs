@@ -151,7 +151,7 @@ impl Kept {
             }
             let settings = [
                 (sysfs::POOL_POLICY, pick(&Policy::ALL.map(Policy::name))),
-                (sysfs::POOL_LIMIT, pick(&["128K", "256K", "512K", "max"])),
+                (sysfs::POOL_LIMIT, pick(&["4K", "16K", "64K"])),
                 (
                     sysfs::POOL_ADMISSION,
                     pick(&["always", "always", "always", "refaulted", "1"]),
