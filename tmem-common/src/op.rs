@@ -82,6 +82,17 @@ impl Outcome {
         Outcome::Evicted,
     ];
 
+    /// The ways in which a put succeeds.
+    pub const STORED: [Outcome; 3] = [Outcome::Stored, Outcome::StoredSame, Outcome::StoredRaw];
+
+    /// The ways in which a put is refused.
+    pub const REFUSED: [Outcome; 4] = [
+        Outcome::RefusedLimit,
+        Outcome::RefusedNoMemory,
+        Outcome::RefusedIncompressible,
+        Outcome::RefusedFrozen,
+    ];
+
     /// The name used in tables, JSON and sysfs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -100,7 +111,7 @@ impl Outcome {
         }
     }
 
-    /// True for the three ways in which a put succeeds.
+    /// True for [`Outcome::STORED`].
     pub const fn is_stored(self) -> bool {
         matches!(
             self,

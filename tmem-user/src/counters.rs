@@ -29,11 +29,17 @@ impl Counters {
         self.outcomes.get(outcome.name()).copied().unwrap_or(0)
     }
 
+    /// Operations since `earlier` that ended in one of `outcomes`.
+    pub fn since(&self, earlier: &Self, outcomes: &[Outcome]) -> u64 {
+        let since = |of: &Outcome| self.outcome(*of).saturating_sub(earlier.outcome(*of));
+        outcomes.iter().map(since).sum()
+    }
+
     /// Hits and gets since `earlier`.
     pub fn hits_and_gets_since(&self, earlier: &Self) -> (u64, u64) {
-        let since = |of| self.outcome(of).saturating_sub(earlier.outcome(of));
-        let hits = since(Outcome::Hit);
-        (hits, hits + since(Outcome::Miss) + since(Outcome::Corrupt))
+        let hits = self.since(earlier, &[Outcome::Hit]);
+        let others = self.since(earlier, &[Outcome::Miss, Outcome::Corrupt]);
+        (hits, hits + others)
     }
 }
 

@@ -10,14 +10,6 @@ use tmem_common::stats::Stats;
 use crate::histogram::Histogram;
 use crate::source::{CellSnapshot, CgroupSnapshot, DiskTraffic, PoolKind, Snapshot};
 
-/// Outcomes that refuse a put.
-const REFUSALS: [Outcome; 4] = [
-    Outcome::RefusedLimit,
-    Outcome::RefusedNoMemory,
-    Outcome::RefusedIncompressible,
-    Outcome::RefusedFrozen,
-];
-
 /// The difference of two snapshots of one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Interval {
@@ -118,7 +110,10 @@ impl Interval {
 
     /// Puts that were refused.
     pub fn refusals(&self) -> u64 {
-        REFUSALS.iter().map(|&outcome| self.count(outcome)).sum()
+        Outcome::REFUSED
+            .iter()
+            .map(|&outcome| self.count(outcome))
+            .sum()
     }
 
     /// Gets that found their page.

@@ -44,6 +44,14 @@ impl Test {
         self
     }
 
+    /// It passed or failed as `result` says.
+    pub(crate) fn ended(self, result: anyhow::Result<()>) -> Self {
+        match result {
+            Ok(()) => self,
+            Err(error) => self.failed(format!("{error:#}")),
+        }
+    }
+
     /// It stands for several tests.
     pub(crate) fn counted(mut self, counts: Counts) -> Self {
         self.passed = counts.passed;

@@ -1,7 +1,6 @@
 //! `tmem advise`: what to set, from a trace or from what happens meanwhile.
 
 use std::io::{self, IsTerminal as _, Read};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::args::{Global, Table};
 use super::commands::{Watch, open};
 use super::export::warn_of;
 use super::record::{POLL, parse_sample};
-use super::replay::replay_all;
+use super::replay::{Replays, replay_all};
 use super::table;
 use crate::columns::{Cell, Column, usual};
 use crate::trace::TraceError;
@@ -39,12 +38,8 @@ pub(super) struct Options {
     /// The budget to start from [default: the recorded one]
     #[arg(long, value_name = "SIZE", value_parser = parse_limit)]
     limit: Option<u64>,
-    /// Start of the random numbers that stand for sizes that the trace does not tell
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Settings that are replayed at the same time [default: one a CPU]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    replays: Replays,
     #[command(flatten)]
     table: Table,
 }
@@ -136,9 +131,14 @@ fn advise<R: Read>(
         log::error!("--limit is wanted, for the trace has none of its own");
         return Ok(USAGE);
     };
-    let plan = Plan::new(&requests, limit_bytes, options.seed);
+    let plan = Plan::new(&requests, limit_bytes, options.replays.seed);
     let progress = io::stderr().is_terminal() && !global.json;
-    let replayed = replay_all(&requests, &plan.settings(), options.threads, progress)?;
+    let replayed = replay_all(
+        &requests,
+        &plan.settings(),
+        options.replays.threads,
+        progress,
+    )?;
     let advice = plan.advice(&replayed);
     if advice.is_empty() {
         return Err(TraceError::Unfit {

@@ -24,6 +24,16 @@ pub(super) struct Ended {
     pub(super) stopped: bool,
 }
 
+impl Ended {
+    /// The exit code that becomes ours: stopping it was asked for, so that is no failure of the command.
+    pub(super) fn as_ours(&self) -> u8 {
+        if self.stopped {
+            return 0;
+        }
+        u8::try_from(self.exit_code).unwrap_or(FAILED)
+    }
+}
+
 /// Runs `command` to its end, or until `limit` is over: then it gets SIGTERM.
 /// Interrupts from the terminal reach it too; we outlive it to report.
 pub(super) async fn run(

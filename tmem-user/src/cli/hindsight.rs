@@ -3,18 +3,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::future;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::Global;
+use super::child;
 use super::commands::{Watch, open};
 use super::record::{Options, POLL};
-use super::{FAILED, child, table};
 use crate::check::{self, Condition, Verdict};
 use crate::columns::{Cell, Column, usual};
 use crate::interval::Interval;
@@ -81,18 +79,7 @@ pub(super) async fn run(global: &Global, options: &Options, span: Duration) -> a
     );
     // Whoever does not see it can still send the signal.
     let _ = io::stderr().write_all(said.as_bytes());
-    let command = async {
-        if options.command.is_empty() {
-            match options.duration {
-                Some(time) => tokio::time::sleep(time).await,
-                None => future::pending().await,
-            }
-            return Ok(None);
-        }
-        child::run(&options.command, Stdio::inherit(), options.duration)
-            .await
-            .map(Some)
-    };
+    let command = options.to_its_end();
     tokio::pin!(command);
     loop {
         let wake = tokio::select! {
@@ -130,15 +117,12 @@ pub(super) async fn run(global: &Global, options: &Options, span: Duration) -> a
         if let Some(why) = why {
             // The recording goes on: there may be room the next time.
             match write(&options.output, &mut recorder, &meta, why) {
-                Ok(written) => tell(global, options, written)?,
+                Ok(written) => options.print(global, "hindsight", COLUMNS, written)?,
                 Err(error) => log::error!("{error}"),
             }
         }
         if let Wake::Ended(ended) = wake {
-            return Ok(match ended {
-                Some(ended) if !ended.stopped => u8::try_from(ended.exit_code).unwrap_or(FAILED),
-                _ => 0,
-            });
+            return Ok(ended.map_or(0, |ended| ended.as_ours()));
         }
     }
 }
@@ -194,14 +178,6 @@ fn numbered(output: &Path, number: u32) -> PathBuf {
     let mut with_number = OsString::from(format!("{number}."));
     with_number.push(extension);
     output.with_extension(with_number)
-}
-
-fn tell(global: &Global, options: &Options, written: Written) -> anyhow::Result<()> {
-    if options.command.is_empty() {
-        table::print_rows(global, "hindsight", COLUMNS, &[written])
-    } else {
-        table::print_rows_to_stderr(global, "hindsight", COLUMNS, &[written])
-    }
 }
 
 #[cfg(test)]

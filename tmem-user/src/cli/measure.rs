@@ -134,7 +134,7 @@ pub(super) async fn stats_of_command(global: &Global, stats: &Stats) -> anyhow::
     let snapshot = source.snapshot()?;
     let command = command_json(&stats.command, &ended);
     printer.print(0, &source.describe(), (&earlier, &snapshot), Some(command))?;
-    Ok(u8::try_from(ended.exit_code).unwrap_or(FAILED))
+    Ok(ended.as_ours())
 }
 
 /// Runs a command with its input and output untouched, and reports on standard
@@ -175,7 +175,7 @@ pub(super) async fn run(global: &Global, options: &Run) -> anyhow::Result<u8> {
             .context("writing the report")?,
         None => io::stderr().write_all(report.as_bytes())?,
     }
-    Ok(u8::try_from(ended.exit_code).unwrap_or(FAILED))
+    Ok(ended.as_ours())
 }
 
 /// Measures for a time or while a command runs, and says which conditions held.

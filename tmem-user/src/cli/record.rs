@@ -13,7 +13,7 @@ use super::args::{Conditions, Global};
 use super::child;
 use super::commands::{Watch, open};
 use super::pageout::parse_bytes;
-use super::{FAILED, USAGE, hindsight, table};
+use super::{USAGE, hindsight, table};
 use crate::columns::{Cell, Column, usual};
 use crate::trace::TraceError;
 use crate::trace::record::Finish;
@@ -49,6 +49,37 @@ pub(super) struct Options {
     /// Record while this command runs; its input, output and exit code are untouched
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<String>,
+}
+
+impl Options {
+    /// Ends when the command does, which it then tells of; without one when the time is over, or never.
+    pub(super) async fn to_its_end(&self) -> anyhow::Result<Option<child::Ended>> {
+        if self.command.is_empty() {
+            match self.duration {
+                Some(time) => tokio::time::sleep(time).await,
+                None => future::pending().await,
+            }
+            return Ok(None);
+        }
+        child::run(&self.command, Stdio::inherit(), self.duration)
+            .await
+            .map(Some)
+    }
+
+    /// Prints a row: on standard error where standard output is the command's.
+    pub(super) fn print<R>(
+        &self,
+        global: &Global,
+        name: &'static str,
+        columns: &'static [Column<R>],
+        row: R,
+    ) -> anyhow::Result<()> {
+        if self.command.is_empty() {
+            table::print_rows(global, name, columns, &[row])
+        } else {
+            table::print_rows_to_stderr(global, name, columns, &[row])
+        }
+    }
 }
 
 /// Reads `1/N`, or 0 for nothing.
@@ -113,18 +144,7 @@ pub(super) async fn run(global: &Global, options: &Options) -> anyhow::Result<u8
     let mut polls = tokio::time::interval(POLL);
     let mut readings = tokio::time::interval(options.interval);
     readings.tick().await;
-    let command = async {
-        if options.command.is_empty() {
-            match options.duration {
-                Some(time) => tokio::time::sleep(time).await,
-                None => future::pending().await,
-            }
-            return Ok(None);
-        }
-        child::run(&options.command, Stdio::inherit(), options.duration)
-            .await
-            .map(Some)
-    };
+    let command = options.to_its_end();
     tokio::pin!(command);
     let ended = loop {
         let done = tokio::select! {
@@ -153,16 +173,8 @@ pub(super) async fn run(global: &Global, options: &Options) -> anyhow::Result<u8
         finish,
         dropped,
     };
-    if options.command.is_empty() {
-        table::print_rows(global, "record", COLUMNS, &[summary])?;
-    } else {
-        table::print_rows_to_stderr(global, "record", COLUMNS, &[summary])?;
-    }
-    Ok(match ended {
-        // Stopping it was asked for, so it is no failure of the command.
-        Some(ended) if !ended.stopped => u8::try_from(ended.exit_code).unwrap_or(FAILED),
-        _ => 0,
-    })
+    options.print(global, "record", COLUMNS, summary)?;
+    Ok(ended.map_or(0, |ended| ended.as_ours()))
 }
 
 #[cfg(test)]

@@ -42,14 +42,21 @@ pub(super) struct Options {
     /// Replay the requests of one page in N, with budgets as much smaller [default: all that are recorded]
     #[arg(long, value_name = "1/N", value_parser = parse_sample)]
     sample: Option<u32>,
-    /// Start of the random numbers that stand for sizes that the trace does not tell
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Settings that are replayed at the same time [default: one a CPU]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    replays: Replays,
     #[command(flatten)]
     table: Table,
+}
+
+/// How settings are replayed.
+#[derive(Debug, Args)]
+pub(super) struct Replays {
+    /// Start of the random numbers that stand for sizes that the trace does not tell
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Settings that are replayed at the same time [default: one a CPU]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZero<usize>>,
 }
 
 fn parse_limit(text: &str) -> Result<Size, String> {
@@ -165,14 +172,14 @@ pub(super) fn run(global: &Global, options: &Options) -> anyhow::Result<u8> {
                     limit_bytes: *limit_bytes,
                     codec: codec.clone(),
                     policy: *policy,
-                    seed: options.seed,
+                    seed: options.replays.seed,
                     keep_incompressible: None,
                 })
             })
         })
         .collect();
     let progress = io::stderr().is_terminal() && !global.json;
-    let replayed = replay_all(&requests, &settings, options.threads, progress)?;
+    let replayed = replay_all(&requests, &settings, options.replays.threads, progress)?;
 
     let mut rows = Vec::new();
     if recorded.is_some() {

@@ -300,10 +300,7 @@ impl<'a> Plan<'a> {
         let seconds = last.time_ns.saturating_sub(first.time_ns) as f64 / 1e9;
         let (hits, _) = last.totals.hits_and_gets_since(&first.totals);
         let stored = tmem_common::op::Outcome::Stored;
-        let puts = last
-            .totals
-            .outcome(stored)
-            .saturating_sub(first.totals.outcome(stored));
+        let puts = last.totals.since(&first.totals, &[stored]);
         let best = results
             .iter()
             .filter_map(|(known, three)| match three[..] {

@@ -81,19 +81,9 @@ pub(super) fn durations(reading: &Reading, op: Op, outcomes: &[Outcome]) -> Hist
 /// The figures of the time between two readings.
 pub(super) fn figures(first: &Reading, last: &Reading) -> Vec<Figure> {
     let seconds = (last.time_ns - first.time_ns) as f64 / 1e9;
-    let since = |outcome| {
-        last.totals
-            .outcome(outcome)
-            .saturating_sub(first.totals.outcome(outcome)) as f64
-    };
-    let sum = |of: &[Outcome]| of.iter().map(|outcome| since(*outcome)).sum::<f64>();
-    let stored = sum(&[Outcome::Stored, Outcome::StoredSame, Outcome::StoredRaw]);
-    let refused = sum(&[
-        Outcome::RefusedLimit,
-        Outcome::RefusedNoMemory,
-        Outcome::RefusedIncompressible,
-        Outcome::RefusedFrozen,
-    ]);
+    let since = |outcomes: &[Outcome]| last.totals.since(&first.totals, outcomes) as f64;
+    let stored = since(&Outcome::STORED);
+    let refused = since(&Outcome::REFUSED);
     let (hits, gets) = last.totals.hits_and_gets_since(&first.totals);
     let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
     let grown = |value: fn(&Reading) -> Option<u64>| {
@@ -103,7 +93,6 @@ pub(super) fn figures(first: &Reading, last: &Reading) -> Vec<Figure> {
         let histogram = durations(last, op, outcomes).since(&durations(first, op, outcomes));
         histogram.percentile(quantile).map(|ns| ns as f64)
     };
-    let puts = [Outcome::Stored, Outcome::StoredSame, Outcome::StoredRaw];
     let gets_hit = [Outcome::Hit];
     vec![
         ("seconds", Value::Number(Some(seconds))),
@@ -123,10 +112,16 @@ pub(super) fn figures(first: &Reading, last: &Reading) -> Vec<Figure> {
         ("hit_rate", Value::Share(share(hits as f64, gets as f64))),
         (
             "evicted",
-            Value::PerSecond(Some(since(Outcome::Evicted) / seconds)),
+            Value::PerSecond(Some(since(&[Outcome::Evicted]) / seconds)),
         ),
-        ("put_p50", Value::Ns(latency(Op::Put, &puts, 0.5))),
-        ("put_p99", Value::Ns(latency(Op::Put, &puts, 0.99))),
+        (
+            "put_p50",
+            Value::Ns(latency(Op::Put, &Outcome::STORED, 0.5)),
+        ),
+        (
+            "put_p99",
+            Value::Ns(latency(Op::Put, &Outcome::STORED, 0.99)),
+        ),
         ("get_p50", Value::Ns(latency(Op::Get, &gets_hit, 0.5))),
         ("get_p99", Value::Ns(latency(Op::Get, &gets_hit, 0.99))),
         (

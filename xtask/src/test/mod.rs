@@ -101,10 +101,7 @@ fn on_kernels(
         let begin = Instant::now();
         let result = package::check(nightly);
         let test = Test::new(PACKAGES, "native", begin.elapsed());
-        report.add(match result {
-            Ok(()) => test,
-            Err(error) => test.failed(format!("{error:#}")),
-        });
+        report.add(test.ended(result));
     }
     if selection.machine.is_none() {
         object::run(&modules, &selection.filters, report);

@@ -46,10 +46,7 @@ pub(super) fn run(built: &[Modules], filters: &[String], report: &Report) {
             let begin = Instant::now();
             let result = check(modules, built);
             let test = Test::new(*name, modules.kernel.name(), begin.elapsed());
-            report.add(match result {
-                Ok(()) => test,
-                Err(error) => test.failed(format!("{error:#}")),
-            });
+            report.add(test.ended(result));
         }
     }
 }

@@ -27,10 +27,7 @@ pub(super) fn test(nightly: &Nightly, report: &Report) {
     let begin = Instant::now();
     let result = scraped(nightly);
     let test = Test::new(NAME, "native", begin.elapsed());
-    report.add(match result {
-        Ok(()) => test,
-        Err(error) => test.failed(format!("{error:#}")),
-    });
+    report.add(test.ended(result));
 }
 
 /// A child that ends with us.

@@ -22,10 +22,7 @@ pub(super) fn test(nightly: &Nightly, report: &Report) {
     let begin = Instant::now();
     let result = opened(nightly);
     let test = Test::new(NAME, "native", begin.elapsed());
-    report.add(match result {
-        Ok(()) => test,
-        Err(error) => test.failed(format!("{error:#}")),
-    });
+    report.add(test.ended(result));
 }
 
 /// Asks the browser, in place of the page's content, what it made of it.

@@ -43,28 +43,9 @@ struct Step {
     pressure_us: Option<u64>,
 }
 
-/// Puts that were accepted.
-const STORED: [Outcome; 3] = [Outcome::Stored, Outcome::StoredSame, Outcome::StoredRaw];
-/// Puts that were not.
-const REFUSED: [Outcome; 4] = [
-    Outcome::RefusedLimit,
-    Outcome::RefusedNoMemory,
-    Outcome::RefusedIncompressible,
-    Outcome::RefusedFrozen,
-];
-
 impl Step {
     fn between(meta: &Meta, earlier: &Reading, later: &Reading) -> Self {
-        let count = |of: &[Outcome]| -> u64 {
-            of.iter()
-                .map(|one| {
-                    later
-                        .totals
-                        .outcome(*one)
-                        .saturating_sub(earlier.totals.outcome(*one))
-                })
-                .sum()
-        };
+        let count = |outcomes: &[Outcome]| later.totals.since(&earlier.totals, outcomes);
         let p99 = |op, outcomes: &[Outcome]| {
             let all: Histogram =
                 durations(later, op, outcomes).since(&durations(earlier, op, outcomes));
@@ -79,12 +60,12 @@ impl Step {
             seconds: later.time_ns.saturating_sub(earlier.time_ns).max(1) as f64 / 1e9,
             used_bytes: later.used_bytes,
             limit_bytes: later.limit_bytes,
-            stored: count(&STORED),
+            stored: count(&Outcome::STORED),
             hits,
             gets,
-            refused: count(&REFUSED),
+            refused: count(&Outcome::REFUSED),
             evicted: count(&[Outcome::Evicted]),
-            put_p99: p99(Op::Put, &STORED),
+            put_p99: p99(Op::Put, &Outcome::STORED),
             get_p99: p99(Op::Get, &[Outcome::Hit]),
             swap_written: grown(|reading| reading.swap_pages_written),
             swap_read: grown(|reading| reading.swap_pages_read),
@@ -100,7 +81,7 @@ impl Step {
 /// What a page is made of.
 struct Gathered {
     meta: Meta,
-    readings: Option<(Reading, Reading)>,
+    readings: Option<(Box<Reading>, Box<Reading>)>,
     steps: Vec<Step>,
     events: u64,
     sizes: [u64; SIZES],
@@ -123,7 +104,6 @@ pub fn report<R: Read>(reader: &mut Reader<R>) -> Result<(String, End), TraceErr
         sizes: [0; SIZES],
         end: End::Open,
     };
-    let mut earlier: Option<Box<Reading>> = None;
     while let Some(record) = reader.next_record()? {
         match record {
             Record::Events(events) => {
@@ -138,19 +118,17 @@ pub fn report<R: Read>(reader: &mut Reader<R>) -> Result<(String, End), TraceErr
             }
             Record::Reading(reading) => {
                 all.curve.holds(reading.used_bytes, reading.totals.pages);
-                if let Some(earlier) = &earlier {
+                if let Some((_, earlier)) = &all.readings {
                     let step = Step::between(&all.meta, earlier, &reading);
                     // The last reading follows soon on another: rates over so short a time mislead.
                     if step.seconds * 2e9 >= all.meta.interval_ns as f64 {
                         all.steps.push(step);
                     }
                 }
-                let first = match all.readings.take() {
-                    Some((first, _)) => first,
-                    None => (*reading).clone(),
-                };
-                all.readings = Some((first, (*reading).clone()));
-                earlier = Some(reading);
+                all.readings = Some(match all.readings {
+                    Some((first, _)) => (first, reading),
+                    None => (reading.clone(), reading),
+                });
             }
         }
     }
