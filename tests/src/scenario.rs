@@ -543,6 +543,15 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("tool_set", "", ""),
     swap("tool_config", "", ""),
     swap("tool_check", "stores=1000", ""),
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..swap("tool_pageout", "", "")
+    },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..swap("tool_dashboard", "", "")
+    },
+    file("tool_files", FileSystem::Ext4, "", ""),
     swap("tool_stock", "stores=1000,backend=disk", ""),
     swap("tool_drain", "stores=2000", ""),
     swap("tool_rights", "stores=500", ""),

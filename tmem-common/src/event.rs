@@ -85,6 +85,48 @@ pub struct CgroupCell {
     pub bytes: u64,
 }
 
+/// What the tracepoint `tmem_file` tells of pages.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTold {
+    /// They were offered to the engine.
+    Put = 0,
+    /// Of these, the engine kept them.
+    Stored = 1,
+    /// They were found by a read.
+    Hit = 2,
+    /// They were asked for and not found.
+    Miss = 3,
+}
+
+/// How many [`FileTold`] there are.
+pub const FILE_TOLD: usize = 4;
+
+/// Bytes of a file's name that are kept, with the zero behind it.
+pub const FILE_NAME: usize = 48;
+
+/// Key of the per-file map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct FileKey {
+    /// Number of its inode.
+    pub inode: u64,
+    /// Device of its file system: 20 bits of minor number below the major one.
+    pub device: u64,
+}
+
+/// One CPU's share of a cell of the per-file map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileCell {
+    /// Pages, by [`FileTold`].
+    pub pages: [u64; FILE_TOLD],
+    /// The last part of its path, up to a zero; empty where nobody told it to this CPU.
+    pub name: [u8; FILE_NAME],
+}
+
+const _: () = assert!(size_of::<FileCell>() == 8 * FILE_TOLD + FILE_NAME);
+
 /// One CPU's count of what could not be recorded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -95,4 +137,6 @@ pub struct Lost {
     pub cells: u64,
     /// Operations that found no room in the per-cgroup map.
     pub cgroups: u64,
+    /// Pages that found no room in the per-file map.
+    pub files: u64,
 }

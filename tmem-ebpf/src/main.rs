@@ -1,6 +1,7 @@
 //! eBPF programs on the module's tracepoints: operations are counted and timed
 //! in per-CPU maps by (pool, op, outcome) and by cgroup, and a sample of them is
-//! handed to the tool one by one. Loaded by `tmem_user::observe`.
+//! handed to the tool one by one; pages of files are counted by file. Loaded by
+//! `tmem_user::observe`.
 #![no_std]
 #![no_main]
 
@@ -8,12 +9,14 @@ use core::hint::black_box;
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel_str};
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::{LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::warn;
-use tmem_common::event::{Cell, CellKey, CgroupCell, CgroupKey, Event, Lost};
+use tmem_common::event::{
+    Cell, CellKey, CgroupCell, CgroupKey, Event, FILE_NAME, FILE_TOLD, FileCell, FileKey, Lost,
+};
 use tmem_common::histogram::{BUCKETS, bucket_of};
 use tmem_common::op::Op;
 use tmem_common::sample::is_sampled;
@@ -38,6 +41,9 @@ static CELLS: PerCpuHashMap<CellKey, Cell> = PerCpuHashMap::with_max_entries(256
 #[map]
 static CGROUPS: LruPerCpuHashMap<CgroupKey, CgroupCell> =
     LruPerCpuHashMap::with_max_entries(4096, 0);
+
+#[map]
+static FILES: LruPerCpuHashMap<FileKey, FileCell> = LruPerCpuHashMap::with_max_entries(2048, 0);
 
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
@@ -65,7 +71,50 @@ pub fn tmem_evict(ctx: RawTracePointContext) -> i32 {
     record(&ctx, Op::Evict)
 }
 
-/// All four tracepoints have the same arguments.
+/// Pages of one file.
+#[raw_tracepoint]
+pub fn tmem_file(ctx: RawTracePointContext) -> i32 {
+    let device: u32 = ctx.arg(0);
+    let inode: u64 = ctx.arg(1);
+    let what: u32 = ctx.arg(2);
+    let pages: u32 = ctx.arg(3);
+    let name: u64 = ctx.arg(4);
+    let key = FileKey {
+        inode,
+        device: device.into(),
+    };
+    let cell = match FILES.get_ptr_mut(&key) {
+        Some(cell) => cell,
+        None => {
+            let first = FileCell {
+                pages: [0; FILE_TOLD],
+                name: [0; FILE_NAME],
+            };
+            let _ = FILES.insert(&key, &first, 0);
+            let Some(cell) = FILES.get_ptr_mut(&key) else {
+                lost(|lost| &raw mut lost.files);
+                return 0;
+            };
+            cell
+        }
+    };
+    let what = black_box(what as usize) & (FILE_TOLD - 1);
+    // SAFETY: a live map value of this CPU, which no other program run touches now; the
+    // name is read with faults caught.
+    unsafe {
+        *(&raw mut (*cell).pages).cast::<u64>().add(what) += u64::from(pages);
+        if name != 0 {
+            bpf_probe_read_kernel_str(
+                (&raw mut (*cell).name).cast(),
+                FILE_NAME as u32,
+                name as *const _,
+            );
+        }
+    }
+    0
+}
+
+/// The other four tracepoints have the same arguments.
 #[inline(always)]
 fn record(ctx: &RawTracePointContext, op: Op) -> i32 {
     let pool: u32 = ctx.arg(0);

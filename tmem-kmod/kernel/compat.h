@@ -8,6 +8,7 @@
 #define TMEM_COMPAT_H
 
 #include <linux/cgroup.h>
+#include <linux/dcache.h>
 #include <linux/fs.h>
 #include <linux/ftrace.h>
 #include <linux/kernfs.h>
@@ -254,6 +255,26 @@ static inline void tmem_thaw(struct super_block *sb)
 	thaw_super(sb, FREEZE_HOLDER_KERNEL);
 #else
 	thaw_super(sb);
+#endif
+}
+
+/*
+ * A name of the inode, the last part of a path to it; NULL if nothing that is cached
+ * names it. A rename may change it at the same time. Caller must hold
+ * rcu_read_lock() as long as it uses the name.
+ */
+static inline const char *tmem_inode_name(const struct inode *inode)
+{
+	struct hlist_node *first = READ_ONCE(inode->i_dentry.first);
+
+	if (!first)
+		return NULL;
+#ifdef for_each_alias
+	return READ_ONCE(hlist_entry(first, struct dentry,
+				     d_alias)->d_name.name);
+#else
+	return READ_ONCE(hlist_entry(first, struct dentry,
+				     d_u.d_alias)->d_name.name);
 #endif
 }
 

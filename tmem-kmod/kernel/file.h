@@ -93,6 +93,8 @@ struct tmem_span {
 	bool withdrawn;
 	u32 pool;
 	u64 object;
+	dev_t device;			/* of a put: which file it is */
+	u64 inode;
 };
 
 /* Where pages of a file are, and what it was then, to see later whether it changed. */

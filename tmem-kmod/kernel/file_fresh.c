@@ -738,6 +738,8 @@ bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 		.folio = folio,
 		.first = folio->index,
 		.last = folio->index + folio_nr_pages(folio) - 1,
+		.device = inode->i_sb->s_dev,
+		.inode = inode->i_ino,
 	};
 	rcu_read_lock();
 	mount = tmem_mount_find(inode->i_sb);
@@ -755,6 +757,10 @@ bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 	spin_unlock_irqrestore(&bucket->lock, flags);
 out:
 	rcu_read_unlock();
+	/* When the pages are put the inode may be gone. */
+	if (accepted)
+		tmem_tell_file(span->device, span->inode, TMEM_FILE_PUT, 0,
+			       inode);
 	return accepted;
 }
 
@@ -776,6 +782,17 @@ static bool tmem_file_put_pages(struct tmem_span *span, struct folio *folio)
 	return true;
 }
 
+/* Tells of the pages of a folio that was offered, and whether it was kept. */
+static void tmem_file_told_put(const struct tmem_span *span, bool kept)
+{
+	unsigned long nr = span->last - span->first + 1;
+
+	tmem_tell_file(span->device, span->inode, TMEM_FILE_PUT, nr, NULL);
+	if (kept)
+		tmem_tell_file(span->device, span->inode, TMEM_FILE_STORED, nr,
+			       NULL);
+}
+
 /**
  * tmem_file_put_end - reclaim has removed a folio, or has not
  * @span: of tmem_file_put_begin()
@@ -791,6 +808,8 @@ void tmem_file_put_end(struct tmem_span *span, struct folio *folio, bool removed
 	pgoff_t index;
 	bool keep = !removed || tmem_file_put_pages(span, folio);
 
+	if (removed)
+		tmem_file_told_put(span, keep);
 	spin_lock_irqsave(&bucket->lock, flags);
 	if (keep && (!removed || !span->withdrawn)) {
 		if (removed && READ_ONCE(tmem_file_verify))
@@ -906,8 +925,10 @@ static bool tmem_file_claimed(struct folio *folio,
 bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight)
 {
 	unsigned long i, nr = folio_nr_pages(folio);
+	const struct inode *inode = folio->mapping->host;
 	bool shadow = READ_ONCE(tmem_file_shadow);
 	pgoff_t first = folio->index;
+	bool hit = true;
 
 	if (folio_test_uptodate(folio) || folio_test_dirty(folio) ||
 	    folio_test_writeback(folio) || folio_test_private(folio))
@@ -915,16 +936,16 @@ bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight)
 	if (READ_ONCE(tmem_file_claim_guard) && !tmem_file_claimed(folio, sight))
 		return false;
 	if (nr > 1 || shadow)
-		for (i = 0; i < nr; i++)
-			if (!tmem_core_contains(tmem_engine, sight->pool,
-						sight->object, first + i))
-				return false;
-	for (i = 0; i < nr; i++)
-		if (tmem_get(sight->pool, sight->object, first + i,
-			     folio_page(folio, i)) != TMEM_HIT)
-			return false;
+		for (i = 0; hit && i < nr; i++)
+			hit = tmem_core_contains(tmem_engine, sight->pool,
+						 sight->object, first + i);
+	for (i = 0; hit && i < nr; i++)
+		hit = tmem_get(sight->pool, sight->object, first + i,
+			       folio_page(folio, i)) == TMEM_HIT;
+	tmem_tell_file(inode->i_sb->s_dev, inode->i_ino,
+		       hit ? TMEM_FILE_HIT : TMEM_FILE_MISS, nr, inode);
 	/* Counted as a hit; but the file system reads it all the same. */
-	return !shadow;
+	return hit && !shadow;
 }
 
 /* Makes the table ready. Context: any. */

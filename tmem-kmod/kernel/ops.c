@@ -3,6 +3,7 @@
  * The frontends' way into the engine. Each operation ends in one tracepoint; the
  * clock and the cgroup of a load are read only when somebody listens to it.
  */
+#include <linux/fs.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 
@@ -107,6 +108,28 @@ void tmem_flush_object(u32 pool, u64 object)
 		trace_tmem_flush(pool, object, TMEM_WHOLE_OBJECT,
 				 pages ? TMEM_FLUSHED : TMEM_MISS, 0,
 				 ktime_get_ns() - start, 0);
+}
+
+/**
+ * tmem_tell_file - say of which file pages were put or asked for
+ * @device: of the file system
+ * @number: of the inode
+ * @what: what became of the pages
+ * @pages: how many; may be 0, which tells a name only
+ * @inode: the inode, NULL if it may be gone
+ *
+ * Context: process.
+ */
+void tmem_tell_file(dev_t device, u64 number, enum tmem_file_told what,
+		    unsigned long pages, const struct inode *inode)
+{
+	if (!trace_tmem_file_enabled())
+		return;
+	/* Keeps the name, which a rename may replace. */
+	rcu_read_lock();
+	trace_tmem_file(device, number, what, pages,
+			inode ? tmem_inode_name(inode) : NULL);
+	rcu_read_unlock();
 }
 
 /* The engine dropped an ephemeral page; there is no operation to be timed. */

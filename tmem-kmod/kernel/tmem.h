@@ -10,6 +10,7 @@
 
 #include "tmem_engine.h"
 
+struct inode;
 struct kobject;
 struct page;
 struct tmem_hook;
@@ -50,6 +51,17 @@ bool tmem_put(u32 pool, u64 object, u64 index, struct page *page, u64 cgroup);
 u32 tmem_get(u32 pool, u64 object, u64 index, struct page *page);
 void tmem_flush(u32 pool, u64 object, u64 index);
 void tmem_flush_object(u32 pool, u64 object);
+
+/* What is told of a file's pages: tmem_common::event::FileTold. */
+enum tmem_file_told {
+	TMEM_FILE_PUT,		/* offered to the engine */
+	TMEM_FILE_STORED,	/* of these, kept */
+	TMEM_FILE_HIT,		/* found by a read */
+	TMEM_FILE_MISS,		/* asked for and not found */
+};
+
+void tmem_tell_file(dev_t device, u64 number, enum tmem_file_told what,
+		    unsigned long pages, const struct inode *inode);
 
 /* swap.c: the frontend for swap pages. */
 int tmem_swap_prepare(void);

@@ -120,6 +120,30 @@ const ZSWAP_HOOKS: [&str; 5] = [
 ];
 
 /// Where findings are collected.
+/// The functions that the file side needs, each by its names on one kernel or another.
+const FILE_HOOKS: [&[&str]; 9] = [
+    &["truncate_inode_pages_range"],
+    &["invalidate_inode_pages2_range"],
+    &["mapping_try_invalidate", "invalidate_mapping_pagevec"],
+    &["__iomap_dio_rw"],
+    &["clear_inode"],
+    &["shrink_dcache_for_umount"],
+    &["drop_pagecache_sb"],
+    &["reconfigure_super"],
+    &["__remove_mapping"],
+];
+
+/// File systems whose pages are kept, with the functions that it takes; they are there once the
+/// file system's module is loaded.
+const FILE_SYSTEMS: [(&str, &[&str]); 3] = [
+    (
+        "ext4",
+        &["ext4_readahead", "ext4_read_folio", "ext4_swap_extents"],
+    ),
+    ("xfs", &["xfs_vm_readahead", "xfs_vm_read_folio"]),
+    ("btrfs", &["btrfs_readahead", "btrfs_read_folio"]),
+];
+
 struct Examination<'a> {
     root: &'a Path,
     findings: Vec<Finding>,
@@ -177,6 +201,15 @@ impl Examination<'_> {
         self.read("/proc/sys/kernel/osrelease")
     }
 
+    /// The first two numbers of the kernel's version; zeroes if it cannot be read.
+    fn version(&self) -> (u32, u32) {
+        let release = self.release().unwrap_or_default();
+        let mut numbers = release
+            .split(['.', '-', '+'])
+            .map_while(|n| n.parse::<u32>().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     fn kernel(&mut self) {
         let Some(release) = self.release() else {
             self.say(
@@ -187,10 +220,7 @@ impl Examination<'_> {
             );
             return;
         };
-        let mut numbers = release
-            .split(['.', '-', '+'])
-            .map_while(|n| n.parse::<u32>().ok());
-        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let version = self.version();
         if version < (5, 10) {
             let advice = "use Linux 5.10 or newer";
             self.say(
@@ -310,6 +340,51 @@ impl Examination<'_> {
                 "use a kernel with CONFIG_ZSWAP, one of the tested versions",
             );
         }
+        self.file_hooks(&names);
+    }
+
+    /// What the file side would redirect, once a file system is added.
+    fn file_hooks(&mut self, names: &HashSet<&str>) {
+        if self.version() < (6, 1) {
+            self.say(
+                "file_hooks",
+                Grade::Note,
+                "this kernel's file pages are not kept: swap pages alone are",
+                "use Linux 6.1 or newer for file pages",
+            );
+            return;
+        }
+        let there = |name: &&str| names.contains(name);
+        let missing: Vec<&str> = FILE_HOOKS
+            .iter()
+            .filter(|any| !any.iter().any(there))
+            .map(|any| any[0])
+            .collect();
+        if !missing.is_empty() {
+            self.say(
+                "file_hooks",
+                Grade::Warning,
+                format!(
+                    "the kernel has no {}: file pages cannot be kept",
+                    missing.join(", ")
+                ),
+                "use one of the tested versions",
+            );
+            return;
+        }
+        let mut found = format!(
+            "the kernel has the {} functions for file pages",
+            FILE_HOOKS.len()
+        );
+        let ready: Vec<&str> = FILE_SYSTEMS
+            .iter()
+            .filter(|(_, functions)| functions.iter().all(there))
+            .map(|(name, _)| *name)
+            .collect();
+        if !ready.is_empty() {
+            found.push_str(&format!(", and those of {}", ready.join(", ")));
+        }
+        self.say("file_hooks", Grade::Good, found, "");
     }
 
     /// Somebody else's redirection of our functions: only one is possible.
@@ -328,7 +403,9 @@ impl Examination<'_> {
             let Some(function) = words.next() else {
                 continue;
             };
-            let ours = ZSWAP_HOOKS.contains(&function) || FRONTSWAP_HOOKS.contains(&function);
+            let ours = ZSWAP_HOOKS.contains(&function)
+                || FRONTSWAP_HOOKS.contains(&function)
+                || FILE_HOOKS.iter().any(|any| any.contains(&function));
             if ours && words.any(|word| word == "I") {
                 self.say(
                     "hooks",

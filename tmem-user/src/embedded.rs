@@ -6,7 +6,7 @@
 //! pages and `files` (ephemeral, a hit removes the page) for pages of files. Its
 //! RAM, of which percentages are taken, is as large as all pages of the workload.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,8 +26,8 @@ use tmem_kmod::{POOL_EXCLUSIVE_GET, POOL_PERSISTENT, PoolError, PoolInfo, PoolSp
 use crate::control::{Form, meaning};
 use crate::histogram::Histogram;
 use crate::source::{
-    CellSnapshot, Change, DiskTraffic, Observed, OwnCost, PoolKind, PoolSnapshot, Snapshot, Source,
-    SourceError, Tunable, Unmeasured, pool_name,
+    CellSnapshot, Change, DiskTraffic, FileSnapshot, Observed, OwnCost, PoolKind, PoolSnapshot,
+    Snapshot, Source, SourceError, Tunable, Unmeasured, pool_name,
 };
 use crate::system;
 use crate::units::{Size, parse_size};
@@ -486,6 +486,11 @@ impl Machine {
         let started = Instant::now();
         let report = self.engine.put(pool, object, index, &bytes, 0);
         let ns = elapsed_ns(started);
+        if side == Which::Files {
+            let file = self.meters.file(object);
+            file.puts += 1;
+            file.stored += u64::from(report.outcome.is_stored());
+        }
         self.meters.record(Op::Put, handle, report, ns);
         report.outcome.is_stored()
     }
@@ -497,6 +502,12 @@ impl Machine {
         let started = Instant::now();
         let report = self.engine.get(pool, object, index, &mut bytes);
         let ns = elapsed_ns(started);
+        if side == Which::Files {
+            let file = self.meters.file(object);
+            let hit = report.outcome == Outcome::Hit;
+            file.hits += u64::from(hit);
+            file.misses += u64::from(!hit);
+        }
         self.meters.record(Op::Get, handle, report, ns);
         match report.outcome {
             Outcome::Hit => {
@@ -578,6 +589,7 @@ impl Machine {
             observed: Some(Observed {
                 cells: self.meters.cells.clone(),
                 cgroups: Vec::new(),
+                files: self.meters.files.values().cloned().collect(),
                 events: self.meters.events.drain(..).collect(),
                 events_dropped: self.meters.events_dropped,
                 sample_one_in: self.meters.sample_one_in,
@@ -808,7 +820,7 @@ impl Machine {
 }
 
 /// Which of the two sides of the machine.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
     Anonymous,
     Files,
@@ -839,6 +851,8 @@ fn elapsed_ns(started: Instant) -> u64 {
 #[derive(Default)]
 struct Meters {
     cells: Vec<CellSnapshot>,
+    /// By the file's number, which is its object's.
+    files: BTreeMap<u64, FileSnapshot>,
     events: VecDeque<Event>,
     events_dropped: u64,
     sample_one_in: u32,
@@ -846,6 +860,15 @@ struct Meters {
 }
 
 impl Meters {
+    /// The file of that number; its inode is numbered from 1, as inodes are.
+    fn file(&mut self, object: u64) -> &mut FileSnapshot {
+        self.files.entry(object).or_insert_with(|| FileSnapshot {
+            inode: object + 1,
+            name: format!("file{object}"),
+            ..FileSnapshot::default()
+        })
+    }
+
     fn record(
         &mut self,
         op: Op,

@@ -8,7 +8,7 @@ use tmem_common::op::{OUTCOMES, Op, Outcome};
 use tmem_common::stats::Stats;
 
 use crate::histogram::Histogram;
-use crate::source::{CellSnapshot, CgroupSnapshot, DiskTraffic, PoolKind, Snapshot};
+use crate::source::{CellSnapshot, CgroupSnapshot, DiskTraffic, FileSnapshot, PoolKind, Snapshot};
 
 /// The difference of two snapshots of one source.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Interval {
     pub cells: Option<Vec<CellSnapshot>>,
     /// Operations by cgroup; `None` when they are not observed.
     pub cgroups: Option<Vec<CgroupSnapshot>>,
+    /// Pages by file; `None` when they are not observed.
+    pub files: Option<Vec<FileSnapshot>>,
     /// Sampled events that were lost.
     pub events_dropped: u64,
     /// Swap traffic of the whole system; `None` without a reading.
@@ -72,6 +74,8 @@ impl Interval {
                 .map(|now| cells_since(&now.cells, before.map_or(&[], |then| &then.cells))),
             cgroups: observed
                 .map(|now| cgroups_since(&now.cgroups, before.map_or(&[], |then| &then.cgroups))),
+            files: observed
+                .map(|now| files_since(&now.files, before.map_or(&[], |then| &then.files))),
             events_dropped: observed.map_or(0, |now| {
                 now.events_dropped
                     .saturating_sub(before.map_or(0, |then| then.events_dropped))
@@ -278,6 +282,27 @@ fn cgroups_since(now: &[CgroupSnapshot], then: &[CgroupSnapshot]) -> Vec<CgroupS
             }
         })
         .filter(|cgroup| cgroup.count > 0)
+        .collect()
+}
+
+/// Files of which anything happened since; a file that was forgotten meanwhile counts anew.
+fn files_since(now: &[FileSnapshot], then: &[FileSnapshot]) -> Vec<FileSnapshot> {
+    let earlier: HashMap<_, _> = then
+        .iter()
+        .map(|file| ((file.device, file.inode), file))
+        .collect();
+    now.iter()
+        .map(|file| match earlier.get(&(file.device, file.inode)) {
+            None => file.clone(),
+            Some(then) => FileSnapshot {
+                puts: file.puts.saturating_sub(then.puts),
+                stored: file.stored.saturating_sub(then.stored),
+                hits: file.hits.saturating_sub(then.hits),
+                misses: file.misses.saturating_sub(then.misses),
+                ..file.clone()
+            },
+        })
+        .filter(|file| file.puts + file.hits + file.misses > 0)
         .collect()
 }
 

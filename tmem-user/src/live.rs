@@ -9,6 +9,7 @@ use tmem_common::event::Event;
 use tmem_common::sysfs;
 
 use crate::control::Control;
+use crate::mounts::Mounts;
 use crate::observe::{ObserveError, Observer};
 use crate::source::{
     Change, Observed, OwnCost, Snapshot, Source, SourceError, Tunable, Unmeasured,
@@ -86,15 +87,26 @@ impl LiveSource {
         for (what, lost) in [
             ("cells", reading.cells_lost),
             ("cgroups", reading.cgroups_lost),
+            ("files", reading.files_lost),
         ] {
             if lost > 0 {
-                let why = format!("{lost} operations found no room in the eBPF map");
+                let why = format!("{lost} found no room in the eBPF map");
                 unmeasured.push(Unmeasured { what, why });
             }
         }
         let mut observed = reading.observed;
         for cgroup in &mut observed.cgroups {
             cgroup.path = self.cgroup_names.path(cgroup.id);
+        }
+        if !observed.files.is_empty() {
+            // Where a file system was added is told for its name alone.
+            let mounts = Mounts::open(&self.control).and_then(|mounts| mounts.list());
+            let mounts = mounts.unwrap_or_default();
+            for file in &mut observed.files {
+                let device = file.device_name();
+                let mount = mounts.iter().find(|mount| mount.device == device);
+                file.mount = mount.map(|mount| mount.path.clone());
+            }
         }
         Ok(observed)
     }

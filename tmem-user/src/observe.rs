@@ -12,19 +12,27 @@ use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use log::Log;
-use tmem_common::event::{Cell, CellKey, CgroupCell, CgroupKey, Event, Lost};
+use tmem_common::event::{
+    Cell, CellKey, CgroupCell, CgroupKey, Event, FILE_TOLD, FileCell, FileKey, FileTold, Lost,
+};
 use tmem_common::op::{Op, Outcome};
 use tmem_common::sample;
 
 use crate::histogram::Histogram;
-use crate::source::{CellSnapshot, CgroupSnapshot, Observed};
+use crate::source::{CellSnapshot, CgroupSnapshot, FileSnapshot, Observed};
 use crate::text::error_chain;
 
 /// The programs, compiled by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tmem-ebpf"));
 
 /// Program and tracepoint have the same name.
-const PROGRAMS: [&str; 4] = ["tmem_put", "tmem_get", "tmem_flush", "tmem_evict"];
+const PROGRAMS: [&str; 5] = [
+    "tmem_put",
+    "tmem_get",
+    "tmem_flush",
+    "tmem_evict",
+    "tmem_file",
+];
 
 /// Why operations cannot be observed.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +98,10 @@ unsafe impl Pod for Record<CgroupCell> {}
 // SAFETY: as above.
 unsafe impl Pod for Record<CgroupKey> {}
 // SAFETY: as above.
+unsafe impl Pod for Record<FileCell> {}
+// SAFETY: as above.
+unsafe impl Pod for Record<FileKey> {}
+// SAFETY: as above.
 unsafe impl Pod for Record<Lost> {}
 
 /// What the programs saw so far.
@@ -101,6 +113,8 @@ pub struct Reading {
     pub cells_lost: u64,
     /// Operations missing in [`Observed::cgroups`], since their map was full.
     pub cgroups_lost: u64,
+    /// Pages missing in [`Observed::files`], since their map was full.
+    pub files_lost: u64,
 }
 
 /// The attached programs.
@@ -174,12 +188,14 @@ impl Observer {
             observed: Observed {
                 cells: self.cells()?,
                 cgroups: self.cgroups()?,
+                files: self.files()?,
                 events,
                 events_dropped: lost.events,
                 sample_one_in: self.sample_one_in,
             },
             cells_lost: lost.cells,
             cgroups_lost: lost.cgroups,
+            files_lost: lost.files,
         })
     }
 
@@ -264,6 +280,38 @@ impl Observer {
         Ok(cgroups)
     }
 
+    fn files(&self) -> Result<Vec<FileSnapshot>, ObserveError> {
+        let map: PerCpuHashMap<_, Record<FileKey>, Record<FileCell>> =
+            PerCpuHashMap::try_from(self.map("FILES")?).map_err(ObserveError::from_aya)?;
+        let mut files = Vec::new();
+        for item in map.iter() {
+            let (Record(key), values) = item.map_err(ObserveError::from_aya)?;
+            let mut pages = [0; FILE_TOLD];
+            let mut name = String::new();
+            for Record(share) in values.iter() {
+                for (sum, count) in pages.iter_mut().zip(share.pages) {
+                    *sum += count;
+                }
+                if name.is_empty() {
+                    name = file_name(&share.name);
+                }
+            }
+            let told = |told: FileTold| pages[told as usize];
+            files.push(FileSnapshot {
+                device: device_numbers(key.device),
+                inode: key.inode,
+                name,
+                mount: None,
+                puts: told(FileTold::Put),
+                stored: told(FileTold::Stored),
+                hits: told(FileTold::Hit),
+                misses: told(FileTold::Miss),
+            });
+        }
+        files.sort_by_key(|file| (file.device, file.inode));
+        Ok(files)
+    }
+
     fn lost(&self) -> Result<Lost, ObserveError> {
         let map: PerCpuArray<_, Record<Lost>> =
             PerCpuArray::try_from(self.map("LOST")?).map_err(ObserveError::from_aya)?;
@@ -273,6 +321,7 @@ impl Observer {
             sum.events += share.events;
             sum.cells += share.cells;
             sum.cgroups += share.cgroups;
+            sum.files += share.files;
         }
         Ok(sum)
     }
@@ -286,6 +335,22 @@ fn raw_tracepoint<'a>(
         .ok_or(ObserveError::NotInObject(name))?
         .try_into()
         .map_err(ObserveError::from_aya)
+}
+
+/// Major and minor number of a device as the kernel counts it.
+fn device_numbers(device: u64) -> (u32, u32) {
+    const MINOR_BITS: u32 = 20;
+    let device = device as u32;
+    (device >> MINOR_BITS, device & ((1 << MINOR_BITS) - 1))
+}
+
+/// A name up to its zero, without anything that would do something to a terminal.
+fn file_name(bytes: &[u8]) -> String {
+    let length = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..length])
+        .chars()
+        .map(|char| if char.is_control() { '?' } else { char })
+        .collect()
 }
 
 fn op(number: u32) -> Option<Op> {
@@ -314,6 +379,7 @@ fn decode_event(bytes: &[u8]) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
     use std::os::fd::{AsFd as _, AsRawFd as _};
     use std::sync::Mutex;
 
@@ -340,7 +406,7 @@ mod tests {
         let text = String::from_utf8_lossy(OBJECT);
         for name in PROGRAMS
             .iter()
-            .chain(&["CELLS", "CGROUPS", "EVENTS", "LOST", "AYA_LOGS"])
+            .chain(&["CELLS", "CGROUPS", "FILES", "EVENTS", "LOST", "AYA_LOGS"])
         {
             assert!(text.contains(name), "{name}");
         }
@@ -441,6 +507,41 @@ mod tests {
         let reading = observer.read().expect("maps can be read");
         assert_eq!(reading.observed.events, []);
         assert_eq!(reading.observed.cells[0].count, 4);
+    }
+
+    #[test]
+    fn pages_are_counted_by_file() {
+        let Some(mut observer) = observer(0) else {
+            return;
+        };
+        let device = 8 << 20 | 17;
+        let told = |inode, what: FileTold, pages, name: &CStr| {
+            let name = name.as_ptr().addr() as u64;
+            let arguments = [device, inode, what as u64, pages, name, 0, 0];
+            fire(&observer, "tmem_file", &arguments);
+        };
+        // Test runs take addresses of this process for the kernel's: no name is read.
+        told(5, FileTold::Put, 0, c"a");
+        told(5, FileTold::Put, 16, c"");
+        told(5, FileTold::Stored, 16, c"");
+        told(5, FileTold::Hit, 3, c"a");
+        told(6, FileTold::Miss, 1, c"b");
+        let reading = observer.read().expect("maps can be read");
+        assert_eq!(reading.files_lost, 0);
+        let [first, second] = reading.observed.files.as_slice() else {
+            panic!("{:?}", reading.observed.files);
+        };
+        assert_eq!((first.device_name().as_str(), first.inode), ("8:17", 5));
+        assert_eq!((first.puts, first.stored, first.hits), (16, 16, 3));
+        assert_eq!((second.inode, second.hits, second.misses), (6, 0, 1));
+    }
+
+    #[test]
+    fn names_of_files_are_fit_for_a_terminal() {
+        assert_eq!(file_name(b"data.db\0rest"), "data.db");
+        assert_eq!(file_name(b"a\x1b[2Jb\0"), "a?[2Jb");
+        assert_eq!(file_name(&[b'x'; 48]), "x".repeat(48));
+        assert_eq!(file_name(b"\0"), "");
     }
 
     /// Keeps what the programs log.

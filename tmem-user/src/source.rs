@@ -57,6 +57,14 @@ pub trait Source: Send {
     /// still holds. [`SourceError::NotTaken`] when something else reads back.
     fn set(&mut self, key: &str, value: &str) -> Result<Change, SourceError>;
 
+    /// Goes `steps` readings on, or back if that is negative, as far as there are any: where
+    /// it then stands, with at most `most` readings that led there, the events of each included.
+    /// `None` where time only goes on by itself.
+    fn travel(&mut self, steps: i64, most: usize) -> Option<Moment> {
+        let _ = (steps, most);
+        None
+    }
+
     /// Memory of the machine in bytes, of which percentages and expressions are taken.
     ///
     /// # Errors
@@ -64,6 +72,17 @@ pub trait Source: Send {
     fn ram_bytes(&mut self) -> Result<u64, SourceError> {
         system::ram_bytes()
     }
+}
+
+/// A time within a recording.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// The readings up to it, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Time since the first reading in ns.
+    pub since_start_ns: u64,
+    /// From the first reading to the last, in ns.
+    pub length_ns: u64,
 }
 
 /// One reading of a source.
@@ -175,6 +194,24 @@ pub fn pool_name(uuid: &[u8; 16]) -> String {
     name
 }
 
+/// The uuid that [`pool_name`] made a name of; zeroes for any other text.
+pub fn pool_uuid(name: &str) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    let digits: Vec<u32> = name
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .collect();
+    if name.len() == 36 && digits.len() == 32 {
+        for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+            // Two digits below 16.
+            *byte = (pair[0] << 4 | pair[1]) as u8;
+        }
+    } else if let Some(place) = uuid.get_mut(..name.len()) {
+        place.copy_from_slice(name.as_bytes());
+    }
+    uuid
+}
+
 /// What was measured operation by operation since the source was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -182,6 +219,8 @@ pub struct Observed {
     pub cells: Vec<CellSnapshot>,
     /// One entry a (cgroup, op, outcome) that occurred and is still kept.
     pub cgroups: Vec<CgroupSnapshot>,
+    /// One entry a file of which pages were put or asked for, as far as it is still kept.
+    pub files: Vec<FileSnapshot>,
     /// Sampled operations since the last snapshot, oldest first.
     pub events: Vec<Event>,
     /// Sampled operations lost since the source was opened, since the tool did
@@ -225,6 +264,57 @@ pub struct CgroupSnapshot {
     pub count: u64,
     /// Sum of their bytes.
     pub bytes: u64,
+}
+
+/// Pages of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSnapshot {
+    /// Device of its file system: major and minor number.
+    pub device: (u32, u32),
+    /// Number of its inode.
+    pub inode: u64,
+    /// The last part of its path; empty if nobody told it.
+    pub name: String,
+    /// Where its file system was added, when it still takes part.
+    pub mount: Option<String>,
+    /// Pages offered.
+    pub puts: u64,
+    /// Of these, pages kept.
+    pub stored: u64,
+    /// Pages that a read found: each a page not read from the disk.
+    pub hits: u64,
+    /// Pages that a read asked for and did not find.
+    pub misses: u64,
+}
+
+impl FileSnapshot {
+    /// Hits of all that was asked for, 0 to 1; `None` if nothing was.
+    pub fn hit_share(&self) -> Option<f64> {
+        let gets = self.hits + self.misses;
+        (gets > 0).then(|| self.hits as f64 / gets as f64)
+    }
+
+    /// Its device as `major:minor`.
+    pub fn device_name(&self) -> String {
+        format!("{}:{}", self.device.0, self.device.1)
+    }
+
+    /// Its name; the number of its inode if nobody told one.
+    pub fn label(&self) -> String {
+        if self.name.is_empty() {
+            format!("inode {}", self.inode)
+        } else {
+            self.name.clone()
+        }
+    }
+
+    /// Its name below the place where its file system was added.
+    pub fn place(&self) -> String {
+        match &self.mount {
+            Some(mount) => format!("{} in {mount}", self.label()),
+            None => self.label(),
+        }
+    }
 }
 
 /// Pages that went to and came from swap devices since boot, over the whole system.
@@ -450,5 +540,9 @@ mod tests {
         uuid[10] = 1;
         assert_eq!(pool_name(&uuid), "73776170-0000-0000-0000-010000000000");
         assert_eq!(pool_name(&[0; 16]), "00000000-0000-0000-0000-000000000000");
+        for uuid in [*b"swap\0\0\0\0\0\0\0\0\0\0\0\0", uuid, [0; 16], [0xfe; 16]] {
+            assert_eq!(pool_uuid(&pool_name(&uuid)), uuid);
+        }
+        assert_eq!(pool_uuid("longer than sixteen bytes"), [0; 16]);
     }
 }

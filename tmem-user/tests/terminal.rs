@@ -21,7 +21,7 @@ const HANG: Duration = Duration::from_secs(120);
 const LEAVE_ALTERNATE_SCREEN: &str = "\x1b[?1049l";
 const WHERE_IS_THE_CURSOR: &str = "\x1b[6n";
 
-/// `tmem top --embedded` with a terminal around it.
+/// `tmem top` with a terminal around it.
 struct Dashboard {
     child: Child,
     keyboard: File,
@@ -39,6 +39,15 @@ struct Shown {
 
 impl Dashboard {
     fn start(columns: u16, rows: u16) -> Result<Self> {
+        let workload = "zipf:pages=400,rate=1000";
+        Self::of(
+            &["top", "--embedded", "--workload", workload],
+            columns,
+            rows,
+        )
+    }
+
+    fn of(arguments: &[&str], columns: u16, rows: u16) -> Result<Self> {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&master)?;
         unlockpt(&master)?;
@@ -50,8 +59,7 @@ impl Dashboard {
         tcsetwinsize(&terminal, size(columns, rows))?;
         let local_modes = tcgetattr(&terminal)?.local_modes;
         let child = Command::new(env!("CARGO_BIN_EXE_tmem"))
-            .args(["top", "--embedded", "--workload"])
-            .arg("zipf:pages=400,rate=1000")
+            .args(arguments)
             .env("TERM", "xterm")
             .stdin(Stdio::from(terminal.try_clone()?))
             .stdout(Stdio::from(terminal.try_clone()?))
@@ -174,7 +182,7 @@ fn keys_change_the_limit_and_q_gives_the_terminal_back() -> Result<()> {
 fn rows_are_filtered_and_clicked() -> Result<()> {
     let mut dashboard = Dashboard::start(80, 24)?;
     dashboard.wait_for_text("hit rate")?;
-    dashboard.press("5/weight\r")?;
+    dashboard.press("6/weight\r")?;
     dashboard.wait("only weights", |shown| {
         let text = shown.screen.screen().contents();
         text.contains("pools.1.weight") && !text.contains("pools.1.limit")
@@ -185,6 +193,42 @@ fn rows_are_filtered_and_clicked() -> Result<()> {
     dashboard.wait_for_text("pools.1.weight: 100 -> 7")?;
     dashboard.press("u")?;
     dashboard.wait_for_text("pools.1.weight: 7 -> 100")?;
+    dashboard.press("q")?;
+    assert_eq!(dashboard.end()?.code(), Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_recording_looks_as_what_was_recorded_and_goes_back_in_time() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("a.trace").display().to_string();
+    let status = Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .args(["--embedded", "--workload", "zipf:pages=400,rate=1000"])
+        .args([
+            "record",
+            "-o",
+            &path,
+            "--duration",
+            "600ms",
+            "--interval",
+            "100ms",
+        ])
+        .stderr(Stdio::null())
+        .status()?;
+    assert!(status.success());
+    let mut dashboard = Dashboard::of(&["top", &path], 100, 24)?;
+    dashboard.wait_for_text("hit rate")?;
+    dashboard.wait_for_text("a.trace: recording of embedded engine")?;
+    dashboard.press("{")?;
+    dashboard.wait_for_text(" 0.0 of ")?;
+    dashboard.press("]]]]")?;
+    dashboard.wait("a later time", |shown| {
+        !shown.screen.screen().contents().contains(" 0.0 of ")
+    })?;
+    dashboard.press("+")?;
+    dashboard.wait_for_text("is a recording: nothing can be set in it")?;
+    dashboard.press("4")?;
+    dashboard.wait_for_text("File file0")?;
     dashboard.press("q")?;
     assert_eq!(dashboard.end()?.code(), Some(0));
     Ok(())

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 
 use std::os::unix::ffi::OsStrExt as _;
@@ -195,4 +195,51 @@ pub(crate) fn take_console() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A terminal that nobody sits at: the end to type at, which never waits, and the end
+/// for a program.
+pub(crate) fn terminal(columns: u16, rows: u16) -> Result<(OwnedFd, OwnedFd)> {
+    match mount("devpts", "/dev/pts", "ptmxmode=666") {
+        Err(error) if error.raw_os_error() != Some(libc::EBUSY) => return Err(error),
+        _ => {}
+    }
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let (mut master, mut slave) = (-1, -1);
+    // SAFETY: both descriptors and the size live until the call returns; no name and no
+    // settings are passed.
+    check(libc::c_long::from(unsafe {
+        libc::openpty(
+            &raw mut master,
+            &raw mut slave,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            (&raw const size).cast_mut(),
+        )
+    }))?;
+    // SAFETY: both descriptors were just made and belong to nobody else.
+    let ends = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    // SAFETY: no memory is passed.
+    check(libc::c_long::from(unsafe {
+        libc::fcntl(master, libc::F_SETFL, libc::O_NONBLOCK)
+    }))?;
+    Ok(ends)
+}
+
+/// How a terminal treats what is typed.
+pub(crate) fn local_modes(terminal: BorrowedFd<'_>) -> Result<libc::tcflag_t> {
+    let mut modes = std::mem::MaybeUninit::<libc::termios>::zeroed();
+    // SAFETY: the call fills the structure, for which zeroes are valid.
+    unsafe {
+        check(libc::c_long::from(libc::tcgetattr(
+            terminal.as_raw_fd(),
+            modes.as_mut_ptr(),
+        )))?;
+        Ok(modes.assume_init().c_lflag)
+    }
 }

@@ -8,14 +8,13 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use tmem_common::op::Op;
-
+use super::conditions::Conditions;
 use super::pageout::{parse_bytes, parse_idle};
-use super::{advise, compare, export, import, mrc, record, replay, report};
+use super::{advise, compare, export, files, import, mrc, record, replay, report};
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
-use crate::units::{parse_duration, parse_short_time};
+use crate::units::parse_duration;
 use crate::workload::Spec;
 
 const EXIT_CODES: &str = "\
@@ -102,6 +101,8 @@ pub(super) enum Command {
     Stats(Stats),
     /// List the pools
     Pools(Pools),
+    /// List the files of which pages were kept or asked for, and which of them profit
+    Files(files::Options),
     /// Measure, and end with 0 only if every condition held
     Check(Check),
     /// Run a command, and report what tmem did meanwhile
@@ -234,7 +235,7 @@ Exit codes:
   3  no condition failed, but at least one cannot be measured")]
 pub(super) struct Check {
     #[command(flatten)]
-    conditions: Conditions,
+    pub(super) conditions: Conditions,
     /// How long to measure; with a COMMAND, stop it after that time [default: 1s]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub(super) time: Option<Duration>,
@@ -244,7 +245,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// The conditions asked for, in the order of the options, and that the command succeeds.
+    /// The conditions asked for, in the order of the options; the last is the command's.
     pub(super) fn conditions(&self) -> Vec<Condition> {
         let mut conditions = self.conditions.list();
         if !self.command.is_empty() {
@@ -256,123 +257,6 @@ impl Check {
             });
         }
         conditions
-    }
-}
-
-/// What an interval has to hold.
-#[derive(Debug, Args)]
-pub(super) struct Conditions {
-    /// Gets that find their page, of all gets: 0.6 or 60%
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    min_hit_rate: Option<f64>,
-    /// Refused puts, of all puts
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    max_refused: Option<f64>,
-    /// Bytes of the pages held for a byte of memory used, at the end
-    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
-    min_ratio: Option<f64>,
-    /// Half of the successful puts take no longer
-    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
-    max_p50_put: Option<f64>,
-    /// 99 % of the successful puts take no longer
-    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
-    max_p99_put: Option<f64>,
-    /// 99.9 % of the successful puts take no longer
-    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
-    max_p999_put: Option<f64>,
-    /// Half of the hits take no longer
-    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
-    max_p50_get: Option<f64>,
-    /// 99 % of the hits take no longer
-    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
-    max_p99_get: Option<f64>,
-    /// 99.9 % of the hits take no longer
-    #[arg(long, value_name = "TIME", value_parser = parse_ns)]
-    max_p999_get: Option<f64>,
-    /// Share of the time in which some task waits for memory
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    max_pressure: Option<f64>,
-    /// Pages written to swap devices
-    #[arg(long, value_name = "PAGES")]
-    max_swap_written: Option<u32>,
-}
-
-impl Conditions {
-    /// The conditions asked for, in the order of the options.
-    pub(super) fn list(&self) -> Vec<Condition> {
-        let latency = |op, quantile| Quantity::Latency { op, quantile };
-        let asked = [
-            (
-                "min-hit-rate",
-                Quantity::HitRate,
-                Side::Min,
-                self.min_hit_rate,
-            ),
-            (
-                "max-refused",
-                Quantity::Refused,
-                Side::Max,
-                self.max_refused,
-            ),
-            ("min-ratio", Quantity::Ratio, Side::Min, self.min_ratio),
-            (
-                "max-p50-put",
-                latency(Op::Put, 0.5),
-                Side::Max,
-                self.max_p50_put,
-            ),
-            (
-                "max-p99-put",
-                latency(Op::Put, 0.99),
-                Side::Max,
-                self.max_p99_put,
-            ),
-            (
-                "max-p999-put",
-                latency(Op::Put, 0.999),
-                Side::Max,
-                self.max_p999_put,
-            ),
-            (
-                "max-p50-get",
-                latency(Op::Get, 0.5),
-                Side::Max,
-                self.max_p50_get,
-            ),
-            (
-                "max-p99-get",
-                latency(Op::Get, 0.99),
-                Side::Max,
-                self.max_p99_get,
-            ),
-            (
-                "max-p999-get",
-                latency(Op::Get, 0.999),
-                Side::Max,
-                self.max_p999_get,
-            ),
-            (
-                "max-pressure",
-                Quantity::Pressure,
-                Side::Max,
-                self.max_pressure,
-            ),
-            (
-                "max-swap-written",
-                Quantity::SwapWritten,
-                Side::Max,
-                self.max_swap_written.map(f64::from),
-            ),
-        ];
-        let condition = |(name, quantity, side, bound): (_, _, _, Option<f64>)| {
-            Some(Condition {
-                name,
-                quantity,
-                side,
-                bound: bound?,
-            })
-        };
-        asked.into_iter().filter_map(condition).collect()
     }
 }
 
@@ -539,6 +423,9 @@ pub(super) struct Drain {
 
 #[derive(Debug, Args)]
 pub(super) struct Top {
+    /// Look at a recording made by tmem record instead
+    #[arg(value_name = "FILE", conflicts_with_all = ["batch", "interval", "sample"])]
+    pub(super) file: Option<PathBuf>,
     /// Time between two refreshes [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) interval: Option<Duration>,
@@ -565,7 +452,7 @@ pub(super) struct Top {
     pub(super) table: Table,
 }
 
-fn parse_share(text: &str) -> Result<f64, String> {
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     let (digits, whole) = match text.strip_suffix('%') {
         Some(digits) => (digits.trim_end(), 100.0),
         None => (text, 1.0),
@@ -576,17 +463,6 @@ fn parse_share(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|share| (0.0..=1.0).contains(share))
         .ok_or_else(|| "a share from 0 to 1 or 0% to 100% is wanted".to_owned())
-}
-
-fn parse_ratio(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|ratio| ratio.is_finite() && *ratio >= 0.0)
-        .ok_or_else(|| "a number such as 2.5 is wanted".to_owned())
-}
-
-fn parse_ns(text: &str) -> Result<f64, String> {
-    parse_short_time(text).map(|time| time.as_nanos() as f64)
 }
 
 fn parse_assignment(text: &str) -> Result<(String, String), String> {
@@ -614,7 +490,14 @@ mod tests {
         for bad in ["60", "-1%", "x", "NaN", ""] {
             assert!(parse_share(bad).is_err(), "{bad:?}");
         }
-        assert!(parse_ratio("inf").is_err());
+        for bad in [
+            ["--min-ratio", "inf"],
+            ["--max-p99-get", "50"],
+            ["--max-swap-written", "-1"],
+        ] {
+            let bad = Cli::try_parse_from(["tmem", "check", bad[0], bad[1]]);
+            assert!(bad.is_err(), "{bad:?}");
+        }
     }
 
     #[test]

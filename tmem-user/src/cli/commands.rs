@@ -4,13 +4,14 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tmem_common::sysfs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
 use super::{
-    FAILED, USAGE, advise, compare, configure, export, import, measure, mount, mrc, pageout,
+    FAILED, USAGE, advise, compare, configure, export, files, import, measure, mount, mrc, pageout,
     record, replay, report, serve, shell, tune,
 };
 use crate::columns::{Layout, POOL_COLUMNS};
@@ -21,6 +22,7 @@ use crate::drain::drain;
 use crate::embedded::EmbeddedSource;
 use crate::json::{Body, Document};
 use crate::live::{LiveOptions, LiveSource};
+use crate::recorded::RecordedSource;
 use crate::source::Source;
 use crate::stock::StockSource;
 use crate::swaps::SystemSwaps;
@@ -40,6 +42,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::Stats(stats) => measure::stats_of_command(global, &stats).await,
         Command::Pools(options) => pools(global, &options),
+        Command::Files(options) => files::run(global, &options).await,
         Command::Check(check) => measure::check(global, &check).await,
         Command::Run(run) => measure::run(global, &run).await,
         Command::Serve(options) => serve::serve(global, &options).await,
@@ -242,6 +245,10 @@ async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
         observe: true,
         sample_one_in: top.sample,
     };
+    if top.file.is_some() && (global.embedded || global.stock) {
+        log::error!("top FILE looks at a recording, not at --embedded or --stock");
+        return Ok(USAGE);
+    }
     if top.batch {
         let printer = measure::Printer::new(global, &top.table, true)?;
         let source = open(global, observation)?;
@@ -252,14 +259,19 @@ async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
     // Whoever only looks gets to see what there is.
     let without_module =
         !global.embedded && global.sysfs == Path::new(sysfs::ROOT) && !global.sysfs.is_dir();
-    let source = if without_module {
+    let mut recorded = None;
+    let source: Box<dyn Source> = if let Some(file) = &top.file {
+        let source = RecordedSource::open(file)?;
+        recorded = Some(Duration::from_nanos(source.interval_ns())).filter(|time| !time.is_zero());
+        Box::new(source)
+    } else if without_module {
         Box::new(StockSource::new("/"))
     } else {
         open(global, observation)?
     };
     let options = dashboard::Options {
-        interval: top
-            .interval
+        interval: recorded
+            .or(top.interval)
             .or(config.interval)
             .unwrap_or(measure::DEFAULT_TIME),
         color: global.palette_for_stdout().on,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{Conditions, Global};
+use super::args::Global;
 use super::child;
 use super::commands::{Watch, open};
+use super::conditions::Conditions;
 use super::pageout::parse_bytes;
 use super::{USAGE, hindsight, table};
 use crate::columns::{Cell, Column, usual};

@@ -1,4 +1,4 @@
-//! Prints the tables of the commands about traces: aligned, as CSV, as bare
+//! Prints the tables of files and of the commands about traces: aligned, as CSV, as bare
 //! words, or as one JSON object.
 
 use std::io::{self, Write as _};
@@ -16,11 +16,33 @@ pub(super) fn print_table<R>(
     columns: &'static [Column<R>],
     rows: &[R],
 ) -> anyhow::Result<()> {
-    if global.json {
-        return Ok(print(&json(name, columns, rows)?)?);
-    }
-    let layout = Layout::choose(columns, &options.columns, options.style())?;
-    Ok(print(&layout.table(rows, !options.no_headings))?)
+    let layout = layout(options, columns)?;
+    print_layout(global, name, columns, &layout, !options.no_headings, rows)
+}
+
+/// The columns that the options choose, told before anything is done.
+pub(super) fn layout<R>(
+    options: &Table,
+    columns: &'static [Column<R>],
+) -> anyhow::Result<Layout<R>> {
+    Ok(Layout::choose(columns, &options.columns, options.style())?)
+}
+
+/// Prints rows as JSON or in this layout.
+pub(super) fn print_layout<R>(
+    global: &Global,
+    name: &'static str,
+    columns: &'static [Column<R>],
+    layout: &Layout<R>,
+    heading: bool,
+    rows: &[R],
+) -> anyhow::Result<()> {
+    let text = if global.json {
+        json(name, columns, rows)?
+    } else {
+        layout.table(rows, heading)
+    };
+    Ok(print(&text)?)
 }
 
 /// Prints rows with their usual columns.

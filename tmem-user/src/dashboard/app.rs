@@ -17,11 +17,14 @@ use super::history::History;
 use super::keys::{Action, Keymap, When};
 use super::lists::List;
 use super::theme::Theme;
-use crate::source::{Change, Snapshot, Tunable};
+use crate::source::{Change, Moment, Snapshot, Tunable};
 use crate::units::{size_value, step_down, step_up};
 
 /// Seconds that hit rate and percentiles can cover.
 pub(super) const WINDOWS: [f64; 4] = [10.0, 60.0, 300.0, 600.0];
+
+/// Readings that a large step in a recording takes.
+const MANY_READINGS: i64 = 20;
 
 /// Most characters that can be typed.
 const LONGEST: usize = 64;
@@ -32,6 +35,7 @@ pub(super) enum View {
     Overview,
     Pools,
     Latency,
+    Files,
     Cgroups,
     Policy,
     Events,
@@ -48,10 +52,11 @@ impl View {
         !matches!(self, View::Overview | View::Latency)
     }
 
-    pub(super) const ALL: [View; 6] = [
+    pub(super) const ALL: [View; 7] = [
         View::Overview,
         View::Pools,
         View::Latency,
+        View::Files,
         View::Cgroups,
         View::Policy,
         View::Events,
@@ -62,6 +67,7 @@ impl View {
             View::Overview => "Overview",
             View::Pools => "Pools",
             View::Latency => "Latency",
+            View::Files => "Files",
             View::Cgroups => "Cgroups",
             View::Policy => "Policy",
             View::Events => "Events",
@@ -96,7 +102,12 @@ pub(super) enum Status {
 /// What a key asks of the event loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    Set { key: String, value: String },
+    Set {
+        key: String,
+        value: String,
+    },
+    /// Go so many readings on, or back, in a recording.
+    Travel(i64),
     Redraw,
 }
 
@@ -106,6 +117,8 @@ pub(super) enum News {
     Snapshot(Box<Snapshot>),
     /// No reading could be had; the reason.
     NoSnapshot(String),
+    /// Another time of a recording.
+    Moment(Box<Moment>),
     Tunables(Vec<Tunable>),
     Changed(Change),
     /// A change was not made; the reason.
@@ -136,6 +149,8 @@ pub(super) struct App {
     pub(super) failure: Option<String>,
     pub(super) tunables: Vec<Tunable>,
     pub(super) quit: bool,
+    /// In a recording, how far it is from its first reading, and how long it is, in ns.
+    pub(super) moment: Option<(u64, u64)>,
     live: History,
     frozen: Option<History>,
     window: usize,
@@ -180,6 +195,7 @@ impl App {
             failure: None,
             tunables: Vec::new(),
             quit: false,
+            moment: None,
             live: History::new(half),
             frozen: None,
             window: WINDOWS
@@ -274,6 +290,7 @@ impl App {
                 self.failure = None;
                 self.live.push(*snapshot);
             }
+            News::Moment(moment) => self.go_to(*moment),
             News::NoSnapshot(reason) => self.failure = Some(reason),
             News::Tunables(tunables) => self.tunables = tunables,
             News::Changed(change) => {
@@ -320,6 +337,10 @@ impl App {
                     None => Some(self.live.clone()),
                 };
             }
+            Action::Earlier => return self.travel(-1),
+            Action::Later => return self.travel(1),
+            Action::MuchEarlier => return self.travel(-MANY_READINGS),
+            Action::MuchLater => return self.travel(MANY_READINGS),
             Action::RaiseLimit => return self.step_limit(true),
             Action::LowerLimit => return self.step_limit(false),
             Action::EditLimit => self.edit_key(&self.scoped(sysfs::LIMIT)),
@@ -393,6 +414,25 @@ impl App {
             _ => {}
         }
         None
+    }
+
+    fn travel(&mut self, steps: i64) -> Option<Effect> {
+        if self.moment.is_none() {
+            self.note("time goes on by itself here; `tmem top FILE` looks at a recording");
+            return None;
+        }
+        Some(Effect::Travel(steps))
+    }
+
+    /// Shows a recording as it would have looked at that time.
+    fn go_to(&mut self, moment: Moment) {
+        self.failure = None;
+        let mut history = History::new(self.live.minimum_gap_ns());
+        for snapshot in moment.snapshots {
+            history.push(snapshot);
+        }
+        self.live = history;
+        self.moment = Some((moment.since_start_ns, moment.length_ns));
     }
 
     fn note(&mut self, text: impl Into<String>) {
@@ -591,11 +631,11 @@ mod tests {
     #[test]
     fn tab_turns_through_all_views_and_digits_choose() {
         let mut app = app();
-        for expected in [1, 2, 3, 4, 5, 0] {
+        for expected in [1, 2, 3, 4, 5, 6, 0] {
             press(&mut app, "\t");
             assert_eq!(app.view, View::ALL[expected]);
         }
-        press(&mut app, "5");
+        press(&mut app, "6");
         assert_eq!(app.view, View::Policy);
         press(&mut app, "h");
         assert_eq!(app.view, View::Cgroups);
@@ -687,7 +727,7 @@ mod tests {
     #[test]
     fn a_filter_keeps_the_rows_with_its_words() {
         let mut app = app();
-        press(&mut app, "5/pools.1 q");
+        press(&mut app, "6/pools.1 q");
         assert!(app.filtering && !app.quit);
         assert_eq!(app.list().filter, "pools.1 q");
         press(&mut app, "\u{8}\u{8}\n");
@@ -727,7 +767,7 @@ mod tests {
     #[test]
     fn a_selected_event_stays_selected_while_others_come() {
         let mut app = app();
-        press(&mut app, "6j");
+        press(&mut app, "7j");
         let row = app.selected_row(View::Events);
         let index = row
             .and_then(|row| app.history().events().nth(row))
@@ -761,7 +801,7 @@ mod tests {
     #[test]
     fn the_policy_view_edits_any_tunable() {
         let mut app = app();
-        assert_eq!(press(&mut app, "5G\n"), None);
+        assert_eq!(press(&mut app, "6G\n"), None);
         let last = fake::tunables().pop().map(|tunable| tunable.key);
         assert_eq!(app.edit.as_ref().map(|edit| edit.tunable.key.clone()), last);
         press(&mut app, "\u{1b}");
@@ -781,6 +821,29 @@ mod tests {
             app.history().latest().map(|s| s.taken_ns),
             Some(fake::snapshot(9).taken_ns)
         );
+    }
+
+    #[test]
+    fn a_recording_is_walked_through_and_shows_what_was_then() {
+        let mut app = fake::app(0);
+        assert_eq!(press(&mut app, "["), None);
+        assert!(matches!(&app.status, Some(Status::Note(note)) if note.contains("recording")));
+        let moment = |last: u64| Moment {
+            snapshots: (0..=last).map(fake::snapshot).collect(),
+            since_start_ns: last * 1_000_000_000,
+            length_ns: 90_000_000_000,
+        };
+        app.on_news(News::Moment(Box::new(moment(5))));
+        assert_eq!(app.history().points().len(), 5);
+        assert_eq!(press(&mut app, "["), Some(Effect::Travel(-1)));
+        assert_eq!(press(&mut app, "]"), Some(Effect::Travel(1)));
+        assert_eq!(press(&mut app, "{"), Some(Effect::Travel(-20)));
+        assert_eq!(press(&mut app, "}"), Some(Effect::Travel(20)));
+        app.on_news(News::Moment(Box::new(moment(2))));
+        assert_eq!(app.history().points().len(), 2);
+        assert_eq!(app.moment, Some((2_000_000_000, 90_000_000_000)));
+        let taken = app.history().latest().map(|latest| latest.taken_ns);
+        assert_eq!(taken, Some(fake::snapshot(2).taken_ns));
     }
 
     #[test]

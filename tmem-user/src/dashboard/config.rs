@@ -437,7 +437,7 @@ mod tests {
             ),
             ("[theme]\nsky = \"blue\"\n", "one of label value"),
             ("[layout]\nviews = []\n", "at least one of overview"),
-            ("[layout]\nstart = \"files\"\n", "one of overview pools"),
+            ("[layout]\nstart = \"tides\"\n", "one of overview pools"),
             ("[layout]\nwindow = \"7s\"\n", "one of 10s 60s 5m 10m"),
             ("[layout]\nmouse = \"no\"\n", "true or false"),
             ("[layout]\nsize = 1\n", "one of views start"),

@@ -13,8 +13,8 @@ use super::config::Config;
 use super::theme::Theme;
 use crate::histogram::Histogram;
 use crate::source::{
-    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, Observed, PoolKind, PoolSnapshot, Pressure,
-    Snapshot, Source, SourceError, Tunable,
+    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, FileSnapshot, Observed, PoolKind,
+    PoolSnapshot, Pressure, Snapshot, Source, SourceError, Tunable,
 };
 
 /// The state of things `second` seconds after the start.
@@ -79,6 +79,28 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
         cgroup(5, Some("/user.slice"), Op::Get, Outcome::Hit, 400 * second),
         cgroup(77, None, Op::Get, Outcome::Miss, 20 * second),
     ];
+    let files = vec![
+        FileSnapshot {
+            device: (8, 1),
+            inode: 131,
+            name: "index.db".into(),
+            mount: Some("/srv".into()),
+            puts: 320 * second,
+            stored: 310 * second,
+            hits: 300 * second,
+            misses: 0,
+        },
+        FileSnapshot {
+            device: (8, 1),
+            inode: 132,
+            name: "access.log".into(),
+            mount: Some("/srv".into()),
+            puts: 200 * second,
+            stored: 200 * second,
+            hits: 0,
+            misses: 50 * second,
+        },
+    ];
     let taken_ns = (1000 + second) * 1_000_000_000;
     let event = |i: u64| Event {
         time_ns: taken_ns - 1000 * i,
@@ -126,6 +148,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
         observed: Some(Observed {
             cells,
             cgroups,
+            files,
             events: [3, 2, 1].map(event).to_vec(),
             events_dropped: 2,
             sample_one_in: 64,

@@ -1,7 +1,7 @@
 //! What the dashboard remembers: the newest snapshot and, for the last minutes,
 //! what happened between one snapshot and the next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tmem_common::PAGE_SIZE;
 use tmem_common::event::Event;
@@ -11,10 +11,10 @@ use tmem_common::stats::Stats;
 use super::curve::LiveCurve;
 use crate::histogram::Histogram;
 use crate::interval::latency_of;
-use crate::source::{OwnCost, PoolKind, Snapshot};
+use crate::source::{FileSnapshot, OwnCost, PoolKind, Snapshot};
 
 /// Points kept: ten minutes at one a second.
-const POINTS: usize = 600;
+pub(super) const POINTS: usize = 600;
 
 /// Sampled events kept.
 const EVENTS: usize = 1000;
@@ -140,6 +140,24 @@ impl Cgroup {
     }
 }
 
+/// Pages of one file: since the source was opened, and between the last two snapshots.
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    pub(super) seen: FileSnapshot,
+    pub(super) puts_per_second: f64,
+    pub(super) gets_per_second: f64,
+    pub(super) hits_per_second: f64,
+}
+
+impl File {
+    /// A number that no other file has: inode numbers stay far below 2^44, and what
+    /// one device's has in common with another's is at worst a selection that jumps.
+    pub(super) fn identity(&self) -> u64 {
+        let (major, minor) = self.seen.device;
+        self.seen.inode ^ u64::from(major << 20 | minor).rotate_right(20)
+    }
+}
+
 /// The cgroups of a snapshot, by rising id, without rates.
 fn cgroups_of(snapshot: &Snapshot) -> Vec<Cgroup> {
     let mut cgroups: BTreeMap<u64, Cgroup> = BTreeMap::new();
@@ -174,6 +192,7 @@ pub(super) struct History {
     pool_rates: Vec<(u32, PoolRates)>,
     cgroups: Vec<Cgroup>,
     curve: LiveCurve,
+    files: Vec<File>,
     minimum_gap_ns: u64,
 }
 
@@ -186,6 +205,7 @@ struct Base {
     latency: [Histogram; OPS],
     pools: Vec<(u32, Stats)>,
     cgroups: Vec<Cgroup>,
+    files: Vec<FileSnapshot>,
     cost: OwnCost,
 }
 
@@ -198,6 +218,11 @@ impl History {
             minimum_gap_ns,
             ..Self::default()
         }
+    }
+
+    /// As it was made with.
+    pub(super) fn minimum_gap_ns(&self) -> u64 {
+        self.minimum_gap_ns
     }
 
     /// Takes the next snapshot.
@@ -217,6 +242,7 @@ impl History {
             if let Some(earlier) = &self.base {
                 self.pool_rates = base.pool_rates(earlier);
                 self.cgroups = base.cgroup_rates(earlier);
+                self.files = base.file_rates(earlier);
                 if self.points.len() == POINTS {
                     self.points.pop_front();
                 }
@@ -296,6 +322,11 @@ impl History {
         &self.curve
     }
 
+    /// Files of which pages were met; rates are those between the last two snapshots.
+    pub(super) fn files(&self) -> &[File] {
+        &self.files
+    }
+
     /// Sampled events, newest first.
     pub(super) fn events(&self) -> impl ExactSizeIterator<Item = &Event> {
         self.events.iter().rev()
@@ -319,6 +350,10 @@ impl Base {
                 .map(|pool| (pool.id, pool.stats))
                 .collect(),
             cgroups: cgroups_of(snapshot),
+            files: snapshot
+                .observed
+                .as_ref()
+                .map_or_else(Vec::new, |observed| observed.files.clone()),
             cost: snapshot.cost,
         }
     }
@@ -358,6 +393,31 @@ impl Base {
             cgroup.gets_per_second = rate(Op::Get);
         }
         cgroups
+    }
+
+    fn file_rates(&self, earlier: &Self) -> Vec<File> {
+        let seconds = self.seconds_since(earlier);
+        let then: HashMap<_, _> = earlier
+            .files
+            .iter()
+            .map(|file| ((file.device, file.inode), file))
+            .collect();
+        let none = FileSnapshot::default();
+        self.files
+            .iter()
+            .map(|now| {
+                let then = then.get(&(now.device, now.inode)).copied().unwrap_or(&none);
+                let rate = |of: fn(&FileSnapshot) -> u64| {
+                    per_second(of(now).saturating_sub(of(then)), seconds)
+                };
+                File {
+                    seen: now.clone(),
+                    puts_per_second: rate(|file| file.puts),
+                    gets_per_second: rate(|file| file.hits + file.misses),
+                    hits_per_second: rate(|file| file.hits),
+                }
+            })
+            .collect()
     }
 
     fn pool_rates(&self, earlier: &Self) -> Vec<(u32, PoolRates)> {
@@ -467,6 +527,19 @@ mod tests {
         );
         assert_eq!((first.stored(), first.count(Outcome::Hit)), (1800, 800));
         assert_eq!(second.gets(), 40);
+    }
+
+    #[test]
+    fn files_have_rates_of_their_own() {
+        let mut history = History::new(0);
+        history.push(fake::snapshot(0));
+        history.push(fake::snapshot(2));
+        let [first, second] = history.files() else {
+            panic!("{:?}", history.files());
+        };
+        assert_eq!((first.seen.hits, first.hits_per_second), (600, 300.0));
+        assert_eq!(second.gets_per_second, 50.0);
+        assert_ne!(first.identity(), second.identity());
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) struct List {
 pub(super) fn orders(view: View) -> &'static [&'static str] {
     match view {
         View::Pools => &["id", "name", "pages", "held", "hits", "put/s", "get/s"],
+        View::Files => &["busy", "file", "hits", "misses", "hit rate", "stored"],
         View::Cgroups => &[
             "busy", "cgroup", "put/s", "get/s", "stored", "hits", "refused",
         ],
@@ -95,6 +96,7 @@ impl App {
             View::Overview => 0,
             View::Pools => history.latest().map_or(0, |latest| latest.pools.len()),
             View::Latency => OPS,
+            View::Files => history.files().len(),
             View::Cgroups => history.cgroups().len(),
             View::Policy => self.tunables.len(),
             View::Events => history.events().len(),
@@ -117,6 +119,10 @@ impl App {
                         pool.codec
                     )
                 }),
+            View::Files => history.files().get(row).map(|file| {
+                let seen = &file.seen;
+                format!("{} {} {}", seen.place(), seen.device_name(), seen.inode)
+            }),
             View::Cgroups => history.cgroups().get(row).map(|cgroup| cgroup.name()),
             View::Policy => self
                 .tunables
@@ -167,6 +173,20 @@ impl App {
                     _ => Rank::Rising(String::new(), pool.id.into()),
                 }
             }
+            View::Files => {
+                let Some(file) = history.files().get(row) else {
+                    return none;
+                };
+                let seen = &file.seen;
+                match order {
+                    "busy" => Rank::Falling(file.puts_per_second + file.gets_per_second),
+                    "hits" => falling(seen.hits),
+                    "misses" => falling(seen.misses),
+                    "hit rate" => Rank::Falling(seen.hit_share().unwrap_or(-1.0)),
+                    "stored" => falling(seen.stored),
+                    _ => Rank::Rising(seen.label(), seen.inode),
+                }
+            }
             View::Cgroups => {
                 let Some(cgroup) = history.cgroups().get(row) else {
                     return none;
@@ -191,6 +211,7 @@ impl App {
         match view {
             View::Overview => None,
             View::Pools => Some(history.latest()?.pools.get(row)?.id.into()),
+            View::Files => Some(history.files().get(row)?.identity()),
             View::Cgroups => Some(history.cgroups().get(row)?.id),
             View::Latency | View::Policy => Some(row as u64),
             View::Events => Some(history.events().nth(row)?.time_ns),

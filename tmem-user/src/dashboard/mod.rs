@@ -114,7 +114,11 @@ pub fn run(mut source: Box<dyn Source>, options: &Options) -> Result<()> {
         };
         match effect {
             Some(Effect::Set { key, value }) => {
-                ask.send(Wanted { key, value })
+                ask.send(Wanted::Set { key, value })
+                    .context("the sampler thread ended")?;
+            }
+            Some(Effect::Travel(steps)) => {
+                ask.send(Wanted::Travel(steps))
                     .context("the sampler thread ended")?;
             }
             Some(Effect::Redraw) => screen.redraw()?,

@@ -5,12 +5,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::app::News;
+use super::history::POINTS;
 use crate::source::Source;
 
-/// A change wanted.
-pub(super) struct Wanted {
-    pub(super) key: String,
-    pub(super) value: String,
+/// What is wanted of the source.
+pub(super) enum Wanted {
+    /// A change.
+    Set { key: String, value: String },
+    /// Another time of a recording, so many readings on.
+    Travel(i64),
 }
 
 /// Reads `source` every `interval` and whenever something was set, until the
@@ -22,7 +25,8 @@ pub(super) fn run(
     news: &Sender<News>,
 ) {
     let mut due = Instant::now();
-    if news.send(tunables(source)).is_err() || news.send(snapshot(source)).is_err() {
+    let first = moment(source, 0).unwrap_or_else(|| snapshot(source));
+    if news.send(tunables(source)).is_err() || news.send(first).is_err() {
         return;
     }
     loop {
@@ -30,7 +34,14 @@ pub(super) fn run(
         due = (due + interval).max(Instant::now());
         loop {
             match wanted.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Wanted { key, value }) => {
+                Ok(Wanted::Travel(steps)) => {
+                    if let Some(moment) = moment(source, steps)
+                        && news.send(moment).is_err()
+                    {
+                        return;
+                    }
+                }
+                Ok(Wanted::Set { key, value }) => {
                     let told = match source.set(&key, &value) {
                         Ok(change) => News::Changed(change),
                         Err(error) => News::NotChanged(error.to_string()),
@@ -49,6 +60,12 @@ pub(super) fn run(
             return;
         }
     }
+}
+
+/// Where a recording stands after so many steps, with all that the dashboard remembers.
+fn moment(source: &mut dyn Source, steps: i64) -> Option<News> {
+    let moment = source.travel(steps, POINTS + 1)?;
+    Some(News::Moment(Box::new(moment)))
 }
 
 fn snapshot(source: &mut dyn Source) -> News {
@@ -78,7 +95,7 @@ mod tests {
         let (news, told) = mpsc::channel();
         let mut source = FakeSource::new();
         let values = source.values.clone();
-        ask.send(Wanted {
+        ask.send(Wanted::Set {
             key: key.into(),
             value: value.into(),
         })

@@ -10,7 +10,10 @@ use tmem_common::op::{Op, Outcome};
 
 pub use crate::counters::Counters;
 use crate::histogram::Histogram;
-use crate::source::{PoolKind, Snapshot};
+use crate::source::{FileSnapshot, PoolKind, Snapshot};
+
+/// Most files in a reading.
+pub const FILES: usize = 200;
 
 /// One block's contents.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,12 +68,18 @@ pub struct Reading {
     pub used_bytes: u64,
     /// The budget in bytes.
     pub limit_bytes: u64,
+    /// Bytes held beyond the budget.
+    pub overhang_bytes: u64,
     /// Counters and gauges over all pools.
     pub totals: Counters,
     /// One entry a pool.
     pub pools: Vec<PoolReading>,
     /// One entry a (pool, op, outcome) that occurred.
     pub cells: Vec<CellReading>,
+    /// One entry a (cgroup, op, outcome) that occurred.
+    pub cgroups: Vec<CgroupReading>,
+    /// The files of which most pages were met, at most [`FILES`].
+    pub files: Vec<FileReading>,
     /// Events lost since the start of the recording.
     pub events_dropped: u64,
     /// Pages written to swap devices since boot.
@@ -79,6 +88,18 @@ pub struct Reading {
     pub swap_pages_read: Option<u64>,
     /// Microseconds since boot in which some task waited for memory.
     pub pressure_some_us: Option<u64>,
+    /// Percent of the 10 s before in which some task waited for memory.
+    pub pressure_some_avg10: f64,
+    /// Percent of the 10 s before in which all tasks waited for memory.
+    pub pressure_full_avg10: f64,
+    /// File pages that were read again soon after their reclaim, since boot.
+    pub refaults: Option<u64>,
+    /// CPU time of the recording tool in ns.
+    pub own_cpu_ns: u64,
+    /// Resident memory of the recording tool in bytes.
+    pub own_resident_bytes: u64,
+    /// Time spent in its eBPF programs in ns.
+    pub programs_ns: Option<u64>,
     /// What could not be measured, with the reason.
     pub unmeasured: BTreeMap<String, String>,
 }
@@ -99,6 +120,8 @@ pub struct PoolReading {
     pub weight: u32,
     /// Limit of its own in bytes.
     pub limit_bytes: Option<u64>,
+    /// Whether it refused new pages.
+    pub frozen: bool,
     /// Its counters and gauges.
     pub stats: Counters,
 }
@@ -131,17 +154,100 @@ pub struct CellReading {
     pub histogram: Vec<(usize, u64)>,
 }
 
-impl CellReading {
+/// Operations on pages of one cgroup that ended alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CgroupReading {
+    /// Id of the cgroup.
+    pub id: u64,
+    /// Its path below the cgroup mount, when it could be found.
+    pub path: Option<String>,
+    /// Name of an [`Op`].
+    pub op: String,
+    /// Name of an [`Outcome`].
+    pub outcome: String,
+    /// Operations.
+    pub count: u64,
+    /// Sum of their bytes.
+    pub bytes: u64,
+}
+
+/// Pages of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the fields of FileSnapshot")]
+pub struct FileReading {
+    pub device: (u32, u32),
+    pub inode: u64,
+    pub name: String,
+    pub mount: Option<String>,
+    pub puts: u64,
+    pub stored: u64,
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl From<&FileSnapshot> for FileReading {
+    fn from(file: &FileSnapshot) -> Self {
+        Self {
+            device: file.device,
+            inode: file.inode,
+            name: file.name.clone(),
+            mount: file.mount.clone(),
+            puts: file.puts,
+            stored: file.stored,
+            hits: file.hits,
+            misses: file.misses,
+        }
+    }
+}
+
+impl From<&FileReading> for FileSnapshot {
+    fn from(file: &FileReading) -> Self {
+        Self {
+            device: file.device,
+            inode: file.inode,
+            name: file.name.clone(),
+            mount: file.mount.clone(),
+            puts: file.puts,
+            stored: file.stored,
+            hits: file.hits,
+            misses: file.misses,
+        }
+    }
+}
+
+fn op_of(name: &str) -> Option<Op> {
+    Op::ALL.into_iter().find(|op| op.name() == name)
+}
+
+fn outcome_of(name: &str) -> Option<Outcome> {
+    Outcome::ALL
+        .into_iter()
+        .find(|outcome| outcome.name() == name)
+}
+
+impl CgroupReading {
     /// What was asked; `None` for an op of a later version.
     pub fn op(&self) -> Option<Op> {
-        Op::ALL.into_iter().find(|op| op.name() == self.op)
+        op_of(&self.op)
     }
 
     /// How it ended; `None` for an outcome of a later version.
     pub fn outcome(&self) -> Option<Outcome> {
-        Outcome::ALL
-            .into_iter()
-            .find(|outcome| outcome.name() == self.outcome)
+        outcome_of(&self.outcome)
+    }
+}
+
+impl CellReading {
+    /// What was asked; `None` for an op of a later version.
+    pub fn op(&self) -> Option<Op> {
+        op_of(&self.op)
+    }
+
+    /// How it ended; `None` for an outcome of a later version.
+    pub fn outcome(&self) -> Option<Outcome> {
+        outcome_of(&self.outcome)
     }
 
     /// The durations.
@@ -170,6 +276,13 @@ pub struct Finish {
     pub exit_code: Option<i32>,
 }
 
+/// The files of which most pages were met.
+fn busiest(files: &[FileSnapshot]) -> Vec<FileReading> {
+    let mut files: Vec<&FileSnapshot> = files.iter().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.puts + file.hits + file.misses));
+    files.into_iter().take(FILES).map(Into::into).collect()
+}
+
 impl From<&Snapshot> for Reading {
     fn from(snapshot: &Snapshot) -> Self {
         let observed = snapshot.observed.as_ref();
@@ -179,6 +292,7 @@ impl From<&Snapshot> for Reading {
             codec: snapshot.codec.clone(),
             used_bytes: snapshot.used_bytes,
             limit_bytes: snapshot.limit_bytes,
+            overhang_bytes: snapshot.overhang_bytes,
             totals: (&snapshot.totals).into(),
             pools: snapshot
                 .pools
@@ -190,6 +304,7 @@ impl From<&Snapshot> for Reading {
                     codec: pool.codec.clone(),
                     weight: pool.weight,
                     limit_bytes: pool.limit_bytes,
+                    frozen: pool.frozen,
                     stats: (&pool.stats).into(),
                 })
                 .collect(),
@@ -213,10 +328,29 @@ impl From<&Snapshot> for Reading {
                         .collect(),
                 })
                 .collect(),
+            cgroups: observed
+                .into_iter()
+                .flat_map(|observed| &observed.cgroups)
+                .map(|cgroup| CgroupReading {
+                    id: cgroup.id,
+                    path: cgroup.path.clone(),
+                    op: cgroup.op.name().to_owned(),
+                    outcome: cgroup.outcome.name().to_owned(),
+                    count: cgroup.count,
+                    bytes: cgroup.bytes,
+                })
+                .collect(),
+            files: busiest(observed.map_or(&[], |observed| &observed.files)),
             events_dropped: observed.map_or(0, |observed| observed.events_dropped),
             swap_pages_written: snapshot.disk.map(|disk| disk.swap_pages_written),
             swap_pages_read: snapshot.disk.map(|disk| disk.swap_pages_read),
             pressure_some_us: snapshot.pressure.map(|pressure| pressure.some_total_us),
+            pressure_some_avg10: snapshot.pressure.map_or(0.0, |all| all.some_avg10),
+            pressure_full_avg10: snapshot.pressure.map_or(0.0, |all| all.full_avg10),
+            refaults: snapshot.refaults,
+            own_cpu_ns: snapshot.cost.cpu_ns,
+            own_resident_bytes: snapshot.cost.resident_bytes,
+            programs_ns: snapshot.cost.programs_ns,
             unmeasured: snapshot
                 .unmeasured
                 .iter()

@@ -61,6 +61,71 @@ fn status_shows_state_and_tunables() {
 }
 
 #[test]
+fn files_are_listed_with_what_became_of_their_pages() {
+    let workload = [
+        "--embedded",
+        "--workload",
+        "zipf:pages=3000,rate=20000",
+        "files",
+    ];
+    let files = |arguments: &[&str]| tmem(&[&workload, arguments].concat());
+    let output = files(&["--for", "300ms", "--top", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let text = out(&output);
+    let words = |line: usize| -> Vec<&str> {
+        text.lines()
+            .nth(line)
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect()
+    };
+    let heading = "name device inode hits misses hit_rate puts stored mount";
+    assert_eq!(words(0).join(" "), heading);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(words(1)[0].starts_with("file"), "{text}");
+
+    let output = files(&[
+        "--for",
+        "300ms",
+        "--csv",
+        "-n",
+        "-o",
+        "name,hits,reads_avoided",
+    ]);
+    let text = out(&output);
+    let rows: Vec<(u64, u64)> = text
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            let number = |at: usize| fields[at].parse().expect("a plain number");
+            (number(1), number(2))
+        })
+        .collect();
+    assert!(
+        !rows.is_empty() && rows.is_sorted_by(|a, b| a.0 >= b.0),
+        "{text}"
+    );
+    assert!(
+        rows.iter().all(|(hits, bytes)| *bytes == hits * 4096),
+        "{text}"
+    );
+
+    let output = files(&["-o", "name,size"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("size") && err(&output).contains("stored"));
+    let output = files(&["--", "sh", "-c", "exit 7"]);
+    assert_eq!(output.status.code(), Some(7));
+}
+
+#[test]
+fn files_need_ebpf_and_say_so() {
+    let output = FakeSysfs::new().tmem(&["files", "--for", "10ms"]);
+    assert_eq!(output.status.code(), Some(3), "{}", out(&output));
+    assert!(err(&output).contains("eBPF") || err(&output).contains("tracepoint"));
+    assert_eq!(out(&output), "");
+}
+
+#[test]
 fn pools_are_listed_by_name() {
     let fake = FakeSysfs::new();
     fake.add_pool(4, "00112233445566778899aabbccddeeff", "ephemeral");

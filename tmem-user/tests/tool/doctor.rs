@@ -28,7 +28,19 @@ fn healthy() -> TempDir {
         .iter()
         .map(|name| format!("0000000000000000 T zswap_{name}\n"))
         .collect();
-    write(root, "proc/kallsyms", &symbols);
+    let files = "truncate_inode_pages_range invalidate_inode_pages2_range mapping_try_invalidate \
+                 __iomap_dio_rw clear_inode shrink_dcache_for_umount drop_pagecache_sb \
+                 reconfigure_super __remove_mapping";
+    let files: String = files
+        .split(' ')
+        .map(|name| format!("0000000000000000 T {name}\n"))
+        .collect();
+    // A module's function has the module's name behind it.
+    let ext4: String = ["readahead", "read_folio", "swap_extents"]
+        .iter()
+        .map(|name| format!("0000000000000000 t ext4_{name}\t[ext4]\n"))
+        .collect();
+    write(root, "proc/kallsyms", &(symbols + &files + &ext4));
     let swaps = "Filename Type Size Used Priority\n/dev/vda2 partition 1048572 0 -2\n";
     write(root, "proc/swaps", swaps);
     write(
@@ -89,6 +101,7 @@ fn a_healthy_system_wants_the_module_only() {
 good     kernel      Linux 6.12.107-amd64, a tested version
 good     options     /boot/config-6.12.107-amd64 has what is needed
 good     hooks       the kernel has the 5 functions to redirect (zswap's)
+good     file_hooks  the kernel has the 9 functions for file pages, and those of ext4
 warning  module      tmem is installed but not loaded
                      -> modprobe tmem
 good     swap        1 swap device in use
@@ -151,6 +164,8 @@ fn each_ailment_is_found_with_its_cure() {
     write(root, "proc/swaps", "Filename\n");
     assert_found(root, "swap", problem, "no swap device", "mkswap");
     write(root, "proc/kallsyms", "0 T zswap_store\n0 T zswap_load\n");
+    let warning = Grade::Warning;
+    assert_found(root, "file_hooks", warning, "__remove_mapping", "tested");
     assert_found(
         root,
         "hooks",
@@ -171,6 +186,8 @@ fn each_ailment_is_found_with_its_cure() {
         "CONFIG_ZSWAP",
     );
     assert_found(root, "options", Grade::Warning, "CONFIG_PSI is off", "");
+    write(root, "proc/sys/kernel/osrelease", "5.10.0-32-amd64\n");
+    assert_found(root, "file_hooks", Grade::Note, "swap pages alone", "6.1");
     write(root, "proc/sys/kernel/osrelease", "5.4.0\n");
     assert_found(root, "kernel", problem, "too old", "5.10");
     write(root, "proc/sys/kernel/osrelease", "6.8.0-1\n");

@@ -47,6 +47,7 @@ fn every_command_prints_what_is_published() {
             &["top", "--batch", "-n", "1", "--interval", "10ms"],
             "stats",
         ),
+        (&["--embedded", "files", "--for", "10ms"], "table"),
         (&["mount", "list"], "mounts"),
         (&["mount", "add", "/usr"], "mount_changes"),
         (&["mount", "rm", "/usr"], "mount_changes"),

@@ -6,8 +6,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use tmem_common::op::{Op, Outcome};
+use tmem_user::embedded::EmbeddedSource;
+use tmem_user::recorded::RecordedSource;
+use tmem_user::source::{Snapshot, Source as _};
 use tmem_user::trace::reader::{End, Reader};
 use tmem_user::trace::record::{Meta, Reading, Record};
+use tmem_user::trace::writer::Writer;
+use tmem_user::workload::Spec;
 
 fn tmem(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tmem"))
@@ -38,6 +43,94 @@ fn read(path: &std::path::Path) -> Trace {
         events,
         readings,
     }
+}
+
+/// What a source shows at each reading, it shows again from the recording.
+#[test]
+fn a_recording_shows_what_was_recorded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.trace");
+    let snapshots: Vec<Snapshot> = {
+        let spec = Spec::parse("zipf:pages=2000,rate=20000").expect("a workload");
+        let mut source = EmbeddedSource::start(&spec, 8).expect("an engine");
+        let meta = Meta {
+            source: source.describe(),
+            sample_one_in: 8,
+            interval_ns: 1,
+            tunables: [("limit".to_owned(), "25%".to_owned())].into(),
+            ..Meta::default()
+        };
+        let mut writer = Writer::create(&path, &meta).expect("a trace");
+        let mut snapshots = Vec::new();
+        for _ in 0..4 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let snapshot = source.snapshot().expect("a snapshot");
+            for event in snapshot.observed.iter().flat_map(|all| &all.events) {
+                writer.event(*event).expect("room");
+            }
+            writer.reading(&Reading::from(&snapshot)).expect("room");
+            snapshots.push(snapshot);
+        }
+        snapshots
+    };
+    let mut recorded = RecordedSource::open(&path).expect("a recording");
+    assert!(
+        recorded
+            .describe()
+            .contains("a.trace: recording of embedded")
+    );
+    assert!(recorded.describe().contains("cut off"));
+    let all = recorded.travel(0, 100).expect("it can");
+    assert_eq!(all.snapshots.len(), 4);
+    assert_eq!(all.since_start_ns, all.length_ns);
+    for (then, now) in snapshots.iter().zip(&all.snapshots) {
+        let mut then = then.clone();
+        // Versions are not recorded; of the events the last.
+        for pool in &mut then.pools {
+            pool.version = 0;
+        }
+        let events = |snapshot: &mut Snapshot| {
+            let observed = snapshot.observed.as_mut().expect("it was observed");
+            observed.files.sort_by_key(|file| file.inode);
+            let surplus = observed.events.len().saturating_sub(200);
+            observed.events.drain(..surplus);
+        };
+        let mut now = now.clone();
+        events(&mut then);
+        events(&mut now);
+        assert_eq!(then, now);
+    }
+    let earlier = recorded.travel(-2, 1).expect("it can");
+    assert_eq!(earlier.snapshots, all.snapshots[1..2]);
+    assert!(earlier.since_start_ns < earlier.length_ns);
+    let taken = recorded.snapshot().expect("it stands").taken_ns;
+    assert_eq!(taken, snapshots[1].taken_ns);
+    let first = recorded.travel(-100, 100).expect("it can");
+    assert_eq!((first.snapshots.len(), first.since_start_ns), (1, 0));
+    assert_eq!(
+        recorded.travel(100, 1).expect("it can").snapshots,
+        all.snapshots[3..]
+    );
+    assert_eq!(recorded.tunables().expect("recorded")[0].value, "25%");
+    let error = recorded.set("limit", "5%").expect_err("it is over");
+    assert!(error.to_string().contains("recording"), "{error}");
+}
+
+#[test]
+fn a_dashboard_of_what_is_no_recording_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.trace");
+    std::fs::write(&path, "limit = 5").expect("a file");
+    let file = path.display().to_string();
+    let output = tmem(&["top", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains(&file) && said.contains("not a trace"),
+        "{said}"
+    );
+    let output = tmem(&["--embedded", "top", &file]);
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 
 mod contents;
 mod control;
+mod dashboard;
 mod demo;
 mod file;
+mod files;
 mod lifecycle;
 mod neighbours;
 mod reread;
@@ -88,6 +90,9 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_set", tool::set),
     ("tool_config", tool::config),
     ("tool_check", tool::check),
+    ("tool_pageout", tool::pageout),
+    ("tool_dashboard", dashboard::keys),
+    ("tool_files", files::profit),
     ("tool_stock", tool::stock),
     ("tool_drain", tool::drain),
     ("tool_rights", tool::rights),

@@ -109,7 +109,7 @@ fn while_held(stage: &Stage, context: &Context, work: impl FnOnce() -> Result<()
 }
 
 /// An error unless a counter of the tool is that of sysfs.
-fn same(what: &str, tool: &Value, sysfs: u64) -> Result<()> {
+pub(super) fn same(what: &str, tool: &Value, sysfs: u64) -> Result<()> {
     ensure!(
         tool.as_u64() == Some(sysfs),
         "{what}: the tool says {tool}, sysfs {sysfs}"
@@ -353,6 +353,37 @@ pub(super) fn check(context: &Context) -> Result<()> {
     ensure!(code == Some(0) && said["held"] == true, "{code:?}: {said}");
     let (code, said) = judged(&["--max-p99-get", "1ns"])?;
     ensure!(code == Some(1) && said["held"] == false, "{code:?}: {said}");
+    stage.finish(context)
+}
+
+/// Memory is paged out on demand, comes back as it was, and the report is that of the module.
+pub(super) fn pageout(context: &Context) -> Result<()> {
+    const PAGES: usize = 4000;
+    const PID: &str = "/tmp/pid";
+    let stage = Stage::new(context)?;
+    let worker = process::spawn(|| {
+        let mut region = Region::anonymous(PAGES, context.seed)?;
+        region.write_all();
+        fs::write(PID, std::process::id().to_string())?;
+        stage.tally.wait_for_stop();
+        region.check_all(stage.tally);
+        Ok(())
+    })?;
+    while worker.is_running() && !stage.tally.ready() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = fs::read_to_string(PID).context("the worker did not start")?;
+    let before = Stats::read()?.stored();
+    let said = object(tmem(&["pageout", "--json", "--pid", &pid]))?;
+    let stored = Stats::read()?.stored() - before;
+    let bytes = said["paged_out_bytes"].as_u64().unwrap_or(0);
+    ensure!(bytes >= PAGES as u64 / 2 * 4096, "{said}");
+    ensure!(stored >= PAGES as u64 / 2, "{stored} pages stored");
+    same("stores", &said["stores"], stored)?;
+    stage.tally.stop();
+    worker.join()?;
+    fail(tmem(&["pageout", "--pid", &pid]), USAGE, &["no process"])?;
+    context.data(json!({ "paged_out_bytes": bytes }));
     stage.finish(context)
 }
 

@@ -3,6 +3,7 @@
 
 mod cgroups;
 mod events;
+mod files;
 mod help;
 mod latency;
 mod overview;
@@ -67,6 +68,7 @@ pub(super) fn render(app: &App, frame: &mut Frame<'_>) {
             View::Overview => overview::draw(app, buffer, body),
             View::Pools => pools::draw(app, buffer, body),
             View::Latency => latency::draw(app, buffer, body),
+            View::Files => files::draw(app, buffer, body),
             View::Cgroups => cgroups::draw(app, buffer, body),
             View::Policy => policy::draw(app, buffer, body),
             View::Events => events::draw(app, buffer, body),
@@ -89,7 +91,13 @@ fn draw_header(app: &App, buffer: &mut Buffer, area: Rect) {
     if app.is_frozen() {
         state = format!("FROZEN  {state}");
     }
-    let state = format!("{state}  every {} s ", app.interval.as_secs_f64());
+    let state = match app.moment {
+        None => format!("{state}  every {} s ", app.interval.as_secs_f64()),
+        Some((at, length)) => {
+            let seconds = |ns: u64| ns as f64 / 1e9;
+            format!("{state}  {:.1} of {:.1} s ", seconds(at), seconds(length))
+        }
+    };
     let width = area.width as usize;
     let left = width.saturating_sub(state.chars().count() + 1);
     text_at(buffer, area, 1, 0, "tmem", app.theme.heading);
@@ -105,16 +113,17 @@ fn draw_header(app: &App, buffer: &mut Buffer, area: Rect) {
 
 fn draw_tabs(app: &App, buffer: &mut Buffer, area: Rect) {
     let digit = |view| app.keymap.hint(Action::ShowView(view));
-    let titles = |gap: &str| -> Vec<String> {
-        let title = |view: &View| format!("{gap}{} {}{gap}", digit(*view), view.title());
+    let titles = |edge: &str, gap: &str| -> Vec<String> {
+        let title = |view: &View| format!("{edge}{}{gap}{}{edge}", digit(*view), view.title());
         app.views.iter().map(title).collect()
     };
     let width =
         |titles: &[String]| -> usize { titles.iter().map(|title| title.chars().count() + 1).sum() };
-    let mut shown = titles(" ");
-    if width(&shown) > usize::from(area.width) {
-        shown = titles("");
-    }
+    let fits = |titles: &Vec<String>| width(titles) <= usize::from(area.width);
+    let shown = [titles(" ", " "), titles("", " ")]
+        .into_iter()
+        .find(fits)
+        .unwrap_or_else(|| titles("", ""));
     let mut x = 1;
     for (view, title) in app.views.iter().zip(&shown) {
         let style = if *view == app.view && !app.help {
@@ -249,6 +258,10 @@ fn draw_hints(app: &App, buffer: &mut Buffer, area: Rect) {
         if !orders(app.view).is_empty() {
             hints.push(hint(Action::Sort, "sort"));
             hints.push(hint(Action::Filter, "filter"));
+        }
+        if app.moment.is_some() {
+            let steps = format!("{}{}", key(Action::Earlier), key(Action::Later));
+            hints.insert(3, (steps, "time".to_owned()));
         }
         hints.push(hint(Action::Undo, "undo"));
         hints.push(hint(Action::Freeze, "freeze"));
@@ -505,5 +518,7 @@ fn window_text(app: &App) -> String {
     }
 }
 
+#[cfg(test)]
+mod pictures;
 #[cfg(test)]
 mod tests;

@@ -17,13 +17,13 @@ use crate::source::{Change, Unmeasured};
 
 const SIZES: [(u16, u16); 3] = [(60, 20), (80, 24), (200, 60)];
 
-fn app() -> App {
+pub(super) fn app() -> App {
     let mut app = fake::app(90);
     app.on_news(News::Tunables(fake::tunables()));
     app
 }
 
-fn draw(app: &App, (width, height): (u16, u16)) -> TestBackend {
+pub(super) fn draw(app: &App, (width, height): (u16, u16)) -> TestBackend {
     let mut terminal = match Terminal::new(TestBackend::new(width, height)) {
         Ok(terminal) => terminal,
         Err(error) => match error {},
@@ -48,7 +48,7 @@ fn screen(app: &App, size: (u16, u16)) -> String {
     text
 }
 
-fn press(app: &mut App, keys: &str) {
+pub(super) fn press(app: &mut App, keys: &str) {
     for key in keys.chars() {
         let code = match key {
             '\n' => KeyCode::Enter,
@@ -155,7 +155,7 @@ fn the_latency_view_has_a_map_of_the_selected_operation() {
 fn the_policy_and_events_views_list_what_there_is() {
     for size in SIZES {
         let mut app = app();
-        press(&mut app, "5");
+        press(&mut app, "6");
         assert_shows(
             &screen(&app, size),
             &[
@@ -165,7 +165,7 @@ fn the_policy_and_events_views_list_what_there_is() {
                 "Whether new pages",
             ],
         );
-        press(&mut app, "6");
+        press(&mut app, "7");
         assert_shows(
             &screen(&app, size),
             &["one page in 64", "2 lost", "stored", "2.10 us", "4817"],
@@ -237,15 +237,49 @@ fn the_policy_view_marks_the_limit_in_the_curve_of_the_last_minutes() {
 }
 
 fn policy(app: &mut App, size: (u16, u16)) -> String {
-    press(app, "5");
+    press(app, "6");
     screen(app, size)
+}
+
+#[test]
+fn the_files_view_tells_which_files_profit() {
+    for size in SIZES {
+        let mut app = app();
+        press(&mut app, "4");
+        let shown = screen(&app, size);
+        assert_shows(
+            &shown,
+            &[
+                "index.db",
+                "100.0 %",
+                "27,000",
+                "File index.db in /srv",
+                "reads avoided 105 MiB",
+            ],
+        );
+        let order = |shown: &str| shown.find("index.db") < shown.find("access.log");
+        assert!(order(&shown), "{shown}");
+        press(&mut app, "s");
+        let shown = screen(&app, size);
+        assert!(!order(&shown), "by name: {shown}");
+        assert_shows(&shown, &["sorted by file", "File access.log"]);
+        press(&mut app, "/log\n");
+        let shown = screen(&app, size);
+        assert_shows(
+            &shown,
+            &["File access.log in /srv", "hits 0", "misses 4,500"],
+        );
+        assert!(!shown.contains("index.db"), "{shown}");
+        press(&mut app, "e");
+        assert_shows(&screen(&app, size), &["inode 132", "device 8:1"]);
+    }
 }
 
 #[test]
 fn the_cgroups_view_lists_who_is_served() {
     for size in SIZES {
         let mut app = app();
-        press(&mut app, "4");
+        press(&mut app, "5");
         let shown = screen(&app, size);
         assert_shows(
             &shown,
@@ -272,7 +306,7 @@ fn a_source_without_tunables_says_what_it_has_to_say() {
     let mut noted = fake::snapshot(4);
     noted.notes = vec!["First of all.".into(), "tmem would add: more.".into()];
     app.on_news(News::Snapshot(Box::new(noted)));
-    press(&mut app, "5");
+    press(&mut app, "6");
     for size in SIZES {
         assert_shows(
             &screen(&app, size),
@@ -425,7 +459,7 @@ fn what_is_not_measured_says_why() {
     }];
     let mut app = app();
     app.on_news(News::Snapshot(Box::new(unmeasured)));
-    for keys in ["1", "3", "4", "6"] {
+    for keys in ["1", "3", "4", "5", "7"] {
         press(&mut app, keys);
         for size in SIZES {
             assert_shows(
