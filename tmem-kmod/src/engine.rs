@@ -846,6 +846,7 @@ impl<H: Host> Engine<H> {
                             }
                         }
                         self.entries.free(&self.memory, page.entry, &mut hand);
+                        sparse |= self.entries.wants_compaction();
                     }
                     if page.emptied != 0 {
                         self.objects.free(&self.memory, page.emptied, &mut hand);

@@ -184,6 +184,23 @@ impl Entry {
         }
     }
 
+    fn words(&self) -> [&Word; size_of::<Entry>() / size_of::<Word>()] {
+        [
+            &self.hash_next,
+            &self.object,
+            &self.index,
+            &self.meta,
+            &self.first,
+            &self.second,
+            &self.place,
+            &self.newer,
+            &self.older,
+            &self.next,
+            &self.prev,
+            &self.owner,
+        ]
+    }
+
     /// Caller must hold the shard's lock: the data is now in that slot.
     pub(crate) fn set_place(&self, place: Place, site: Site) {
         self.place.set(place);
@@ -624,6 +641,41 @@ impl Shard {
             removed.emptied = object;
         }
         removed
+    }
+
+    /// Puts the record `new`, of which nobody knows yet, in the place of the linked record `old`.
+    /// `aged`: as the queues see the records, if the page is in one.
+    pub(crate) fn replace<H: Host>(
+        &mut self,
+        records: &Records<'_, H>,
+        aged: Option<&Aged<'_, '_, H>>,
+        (old, new): (u32, u32),
+    ) {
+        let (entry, copy) = (records.entry(old), records.entry(new));
+        for (to, from) in copy.words().iter().zip(entry.words()) {
+            to.set(from.get());
+        }
+        let object = entry.object();
+        let owner = records.object(object);
+        let hash = entry_hash(object, entry.index());
+        let chain = EntryChain(records);
+        self.entries
+            .replace(records.memory, &chain, (old, new), hash);
+        match entry.next.get() {
+            0 => {}
+            next => records.entry(next).prev.set(new),
+        }
+        match entry.prev.get() {
+            0 => owner.first.set(new),
+            prev => records.entry(prev).next.set(new),
+        }
+        if let Some(aged) = aged {
+            self.queues[owner.pool() as usize].replace(aged, old, new);
+        }
+        if self.expected.entry == old {
+            self.expected.entry = new;
+        }
+        entry.meta.set(entry.meta.get() & !LINKED);
     }
 
     fn remove_object<H: Host>(&mut self, records: &Records<'_, H>, id: u32) {

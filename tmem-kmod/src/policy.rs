@@ -294,6 +294,27 @@ impl Queues {
         }
     }
 
+    /// The record of a page moved: `new` is a copy of `old`, which is in these queues, and takes its
+    /// place there.
+    pub fn replace<P: Pages>(&mut self, pages: &P, old: u32, new: u32) {
+        let list = if pages.state(old) & NEW != 0 {
+            &mut self.new
+        } else {
+            &mut self.main
+        };
+        match pages.newer(old) {
+            0 => list.newest = new,
+            newer => pages.set_older(newer, new),
+        }
+        match pages.older(old) {
+            0 => list.oldest = new,
+            older => pages.set_newer(older, new),
+        }
+        if self.hand == old {
+            self.hand = new;
+        }
+    }
+
     /// Takes out the page that goes first; 0 if there is none. After `chances` pages got another
     /// chance the next one goes all the same.
     pub fn evict<P: Pages>(&mut self, policy: Policy, pages: &P, chances: u32) -> u32 {

@@ -68,7 +68,7 @@ impl<H: Host> Engine<H> {
         match self.compact() {
             Compaction::Freed => true,
             Compaction::Stuck => self.lock_store().part.may_retry(),
-            Compaction::Nothing => false,
+            Compaction::Nothing => self.compact_records(),
         }
     }
 
@@ -308,6 +308,63 @@ impl<H: Host> Engine<H> {
         self.lock_store()
             .part
             .free(&self.memory, &self.spans, from.place, &mut hand);
+        true
+    }
+
+    /// Tries to empty one page of records by moving them into others; true if it was given back.
+    fn compact_records(&self) -> bool {
+        let chosen = {
+            let _store = self.lock_store();
+            self.entries.isolate(&self.memory)
+        };
+        let Some(page) = chosen else {
+            return false;
+        };
+        for id in self.entries.ids_of(&self.memory, page) {
+            if !self.move_record(id) {
+                break;
+            }
+        }
+        let mut hand = Frames::new();
+        let emptied = {
+            let _store = self.lock_store();
+            self.entries.finish(&self.memory, page, &mut hand)
+        };
+        hand.give_back(&self.memory);
+        emptied
+    }
+
+    /// Moves a record of an isolated page to another page, unless it is free or its page is just
+    /// being put or freed. False if no other page has room.
+    fn move_record(&self, id: u32) -> bool {
+        let records = self.records();
+        // The page is there as long as it is isolated, and what it says of its shard is looked at
+        // again under the lock: a record that is linked in a locked shard stays so.
+        let entry = records.entry(id);
+        let shard = entry.shard();
+        if !entry.is_linked() {
+            return true;
+        }
+        let locked = self.lock_shard(shard);
+        if !entry.is_linked() || entry.shard() != shard {
+            return true;
+        }
+        let home = &self.pools[records.object(entry.object()).pool() as usize];
+        let aged = self.aged(&records);
+        let aged = (!home.is_persistent()).then_some(&aged);
+        let store = self.lock_store();
+        let mut hand = Frames::new();
+        let Ok(copy) = self.entries.alloc(&self.memory, &mut hand) else {
+            return false;
+        };
+        locked.part.replace(&records, aged, (id, copy));
+        if let Body::Slot(slot) = records.entry(copy).body() {
+            store
+                .part
+                .set_occupant(&self.memory, &self.spans, slot.place, copy);
+        }
+        // An isolated page stays until `finish`, so nothing comes to hand.
+        self.entries.free(&self.memory, id, &mut hand);
         true
     }
 

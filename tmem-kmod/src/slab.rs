@@ -60,7 +60,9 @@ struct Header {
     /// Neighbours among the pages with free records, as page numbers.
     next: Word,
     prev: Word,
-    reserved: [Word; 3],
+    /// 1 while compaction is emptying the page, which is not listed then.
+    isolated: Word,
+    reserved: [Word; 2],
 }
 
 /// How many more frames an allocation wants in hand.
@@ -76,6 +78,11 @@ pub(crate) struct Slab<T, const LEAVES: usize> {
     partial: Word,
     /// No leaf before this one has a free word.
     first_free_leaf: Word,
+    /// Pages, and records in use.
+    pages: Word,
+    used: Word,
+    /// Records to be freed before compaction is asked for again, after a page could not be emptied.
+    calm: Word,
     record: PhantomData<T>,
 }
 
@@ -123,7 +130,8 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         unsafe { &*memory.words(self.frame_of(memory, number)).cast::<Header>() }
     }
 
-    /// Caller must hold the store lock. A fresh id; its record's words are undefined.
+    /// Caller must hold the store lock. A fresh id; its record's words are what they were when the record
+    /// was last in use, or zero.
     /// With too few frames in hand nothing changes.
     pub(crate) fn alloc<H: Host>(
         &self,
@@ -148,6 +156,7 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
             }
         };
         header.used.set(header.used.get() + 1);
+        self.used.set(self.used.get() + 1);
         if header.used.get() == Self::PER_PAGE {
             self.unlist(memory, header);
         }
@@ -163,6 +172,11 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         header.free.set((id & ((1 << SLOT_BITS) - 1)) + 1);
         let used = header.used.get();
         header.used.set(used - 1);
+        self.used.set(self.used.get() - 1);
+        self.calm.set(self.calm.get().saturating_sub(1));
+        if header.isolated.get() != 0 {
+            return;
+        }
         if used == Self::PER_PAGE {
             self.list(memory, number, header);
         }
@@ -225,8 +239,10 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         }
         self.leaf_word(memory, self.root[leaf].get(), i).set(frame);
         self.leaf_used[leaf].set(self.leaf_used[leaf].get() + 1);
+        // The records too: compaction looks at those that were never filled in.
         // SAFETY: the frame is in hand, so it is ours alone; zero bytes are a valid header.
-        unsafe { memory.page(frame).write_bytes(0, size_of::<Header>()) };
+        unsafe { memory.page(frame).write_bytes(0, PAGE) };
+        self.pages.set(self.pages.get() + 1);
         let number = (leaf << LEAF_BITS | i) as u32;
         self.list(memory, number, self.header(memory, number));
         Ok(number)
@@ -237,6 +253,7 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         let word = self.leaf_word(memory, self.root[leaf].get(), number as usize % LEAF);
         hand.push(word.get());
         word.set(0);
+        self.pages.set(self.pages.get() - 1);
         let used = self.leaf_used[leaf].get() - 1;
         self.leaf_used[leaf].set(used);
         if used == 0 {
@@ -246,6 +263,70 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         if (leaf as u32) < self.first_free_leaf.get() {
             self.first_free_leaf.set(leaf as u32);
         }
+    }
+
+    // -- compaction -----------------------------------------------------------
+
+    /// Whether moving records together would empty a page and win back more than a 16th.
+    fn is_sparse(&self) -> bool {
+        let records = self.pages.get() * Self::PER_PAGE;
+        records - self.used.get() >= Self::PER_PAGE + records / 16
+    }
+
+    /// Caller must hold the store lock. Whether [`Slab::isolate`] is worth a call.
+    pub(crate) fn wants_compaction(&self) -> bool {
+        self.calm.get() == 0 && self.is_sparse()
+    }
+
+    /// Caller must hold the store lock. Chooses a page that is worth emptying, whose number
+    /// goes to `finish`: until then nothing is allocated from it and it stays a page of the slab.
+    pub(crate) fn isolate<H: Host>(&self, memory: &Memory<H>) -> Option<u32> {
+        /// Pages to choose from.
+        const LOOK_AT: usize = 16;
+        if !self.is_sparse() {
+            return None;
+        }
+        let listed = |number: u32| (number != 0).then_some(number);
+        let pages = core::iter::successors(listed(self.partial.get()), |number| {
+            listed(self.header(memory, *number).next.get())
+        });
+        let number = pages
+            .take(LOOK_AT)
+            .min_by_key(|number| self.header(memory, *number).used.get())?;
+        let header = self.header(memory, number);
+        self.unlist(memory, header);
+        header.isolated.set(1);
+        Some(number)
+    }
+
+    /// The ids of an isolated page that may be in use.
+    pub(crate) fn ids_of<H: Host>(
+        &self,
+        memory: &Memory<H>,
+        number: u32,
+    ) -> impl Iterator<Item = u32> + use<T, H, LEAVES> {
+        let fresh = self.header(memory, number).fresh.get();
+        (0..fresh).map(move |slot| number << SLOT_BITS | slot)
+    }
+
+    /// Caller must hold the store lock. Ends the isolation: an empty page goes to `hand` (at most
+    /// two), another one back on its list. True if it was empty.
+    pub(crate) fn finish<H: Host>(
+        &self,
+        memory: &Memory<H>,
+        number: u32,
+        hand: &mut Frames,
+    ) -> bool {
+        let header = self.header(memory, number);
+        header.isolated.set(0);
+        let empty = header.used.get() == 0;
+        if empty {
+            self.remove_page(memory, number, hand);
+        } else {
+            self.list(memory, number, header);
+            self.calm.set(Self::PER_PAGE);
+        }
+        empty
     }
 
     /// Words of a leaf that can name pages: the first leaf has none for page number 0.

@@ -715,6 +715,18 @@ impl Store {
         slot_word(memory, span, slot).get() == occupant.entry
     }
 
+    /// Tells a used slot that its entry's record is now another one.
+    pub(crate) fn set_occupant<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        place: Place,
+        entry: u32,
+    ) {
+        let span = spans.at(memory, place >> SLOT_BITS);
+        slot_word(memory, span, place % SPAN_SLOTS as u32).set(entry);
+    }
+
     /// Ends the isolation: an empty span goes to `hand`, another one back on its
     /// list. True if it was empty.
     pub(crate) fn finish<H: Host>(

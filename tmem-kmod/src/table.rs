@@ -119,10 +119,26 @@ impl<const NEAR: usize> Table<NEAR> {
         link.set(chain.link(id).get());
         self.items -= 1;
         for _ in 0..Self::SHRINK_STEP {
-            if self.grown > 0 && (self.items * 2 < self.buckets() || self.items < 2 * NEAR as u32) {
+            let loose = self.items < self.buckets() / 4 * 3;
+            if self.grown > 0 && (loose || self.items < 2 * NEAR as u32) {
                 self.shrink(memory, chain);
             }
         }
+    }
+
+    /// Puts `new`, whose link is that of `old` already, in the place of `old`, which is in the table.
+    pub(crate) fn replace<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        chain: &impl Chain,
+        (old, new): (u32, u32),
+        hash: u32,
+    ) {
+        let mut link = self.bucket(memory, self.bucket_of(hash));
+        while link.get() != old {
+            link = chain.link(link.get());
+        }
+        link.set(new);
     }
 
     /// Splits the next bucket in turn.

@@ -542,6 +542,71 @@ fn one_huge_object_grows_and_shrinks() {
     assert_empty(&engine);
 }
 
+/// Records move together after random flushes: bookkeeping stays within its bound, nobody notices,
+/// and the queues of ephemeral pools keep their order.
+#[test]
+fn records_move_together_after_random_flushes() {
+    const PAGES: u64 = 20_000;
+    let kept = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40 & 1023 < 307;
+    let contents = |i: u64| match i % 16 {
+        0 => page(i, 300 + (i as usize * 769) % 3200),
+        1 => page(i, PAGE),
+        _ => [i as u8; PAGE],
+    };
+    let policies = Policy::ALL.into_iter().map(Some);
+    for policy in policies.chain([None]) {
+        let engine = engine(64 * MIB);
+        let flags = if policy.is_none() { POOL_PERSISTENT } else { 0 };
+        let pool = engine.pool_create(&spec(flags)).unwrap();
+        if let Some(policy) = policy {
+            engine.set_pool_policy(pool, policy as u32).unwrap();
+        }
+        for i in 0..PAGES {
+            engine.put(pool, i / 10_000, i, &contents(i), i);
+        }
+        for i in (0..PAGES).filter(|i| !kept(*i)) {
+            let flushed = engine.flush_page(pool, i / 10_000, i).outcome;
+            assert_eq!(flushed, Outcome::Flushed);
+        }
+        let per_page = || {
+            let stats = engine.stats();
+            stats.metadata_bytes as f64 / stats.pages as f64
+        };
+        let scattered = per_page();
+        while engine.maintain() {}
+        assert!(scattered > 100.0, "{policy:?}: nothing to do: {scattered}");
+        // Names of pages that went are no records of pages.
+        let most = if policy.is_some_and(|policy| policy.ghosts_percent() > 0) {
+            68.0
+        } else {
+            64.0
+        };
+        assert!(per_page() <= most, "{policy:?}: {}", per_page());
+        for i in 0..PAGES {
+            let found = get(&engine, pool, i / 10_000, i);
+            let whole = kept(i) && found == (Outcome::Hit, contents(i));
+            assert!(whole || !kept(i) && found.0 == Outcome::Miss, "page {i}");
+        }
+        if policy.is_some() {
+            let mut left = engine.stats().pages;
+            while left > 0 {
+                engine.shrink(1);
+                assert!(engine.stats().pages < left);
+                if matches!(policy, Some(Policy::Lru | Policy::Fifo)) {
+                    for object in [0, 1] {
+                        let mine = (0..PAGES).filter(|i| kept(*i) && i / 10_000 == object);
+                        let there = mine.map(|i| engine.contains(pool, object, i));
+                        assert!(there.is_sorted(), "a younger page went first");
+                    }
+                }
+                left = engine.stats().pages;
+            }
+        }
+        engine.destroy_all_pools();
+        assert_empty(&engine);
+    }
+}
+
 /// Compressed bytes / memory taken for them, before and after 70 % of the pages are
 /// flushed at random and the engine has maintained itself.
 #[test]

@@ -313,6 +313,64 @@ fn compaction_beside_everything() {
     });
 }
 
+/// Records move while their pages are read, flushed and replaced, in a pool with queues and in one
+/// without.
+#[test]
+fn records_move_beside_everything() {
+    fn scenario(flags: u32) {
+        // Three pages of records, each with a few in use.
+        const PAGES: u64 = 3 * 84;
+        let used = |i: u64| i % 28 == 5;
+        let value = |i: u64| if i % 8 == 1 { SLOTTED } else { FILLED };
+        let engine = engine(1 << 20);
+        let spec = PoolSpec {
+            flags,
+            ..PoolSpec::default()
+        };
+        let pool = engine.pool_create(&spec).unwrap();
+        for i in 0..PAGES {
+            assert!(put(&engine, pool, i, i, value(i)));
+        }
+        for i in (0..PAGES).filter(|i| !used(*i)) {
+            engine.flush_page(pool, 1, i);
+        }
+        let before = engine.used_bytes();
+        let compactors = (0..2).map(|_| {
+            let engine = engine.clone();
+            thread::spawn(move || while engine.maintain() {})
+        });
+        let mut threads: Vec<_> = compactors.collect();
+        let reader = engine.clone();
+        threads.push(thread::spawn(move || {
+            for i in [5, 61, 89, 173] {
+                assert!(get(&reader, pool, i).unwrap() == content(i, value(i)));
+            }
+        }));
+        let writer = engine.clone();
+        threads.push(thread::spawn(move || {
+            assert!(put(&writer, pool, 117, 500, FILLED));
+            writer.flush_page(pool, 1, 145);
+            assert!(put(&writer, pool, 300, 300, FILLED));
+            writer.flush_page(pool, 1, 33);
+        }));
+        join(threads);
+        while engine.maintain() {}
+        assert!(engine.used_bytes() < before);
+        for i in [5, 61, 89, 173, 201, 229] {
+            assert!(
+                get(&engine, pool, i).unwrap() == content(i, value(i)),
+                "{i}"
+            );
+        }
+        assert!(get(&engine, pool, 117).unwrap() == content(500, FILLED));
+        assert!(get(&engine, pool, 300).unwrap() == content(300, FILLED));
+        assert!(get(&engine, pool, 145).is_none() && get(&engine, pool, 33).is_none());
+        assert_empty(&engine);
+    }
+    explore(|| scenario(POOL_PERSISTENT));
+    explore(|| scenario(0));
+}
+
 /// A pool is closed while pages are put into it: none stays behind.
 #[test]
 fn a_pool_closes_under_puts() {
