@@ -98,11 +98,13 @@ const fn scale(below: u64, slack_shift: u32, most: usize) -> Scale {
     }
 }
 
-static SCALES: [Scale; 4] = [
+/// Bytes of spans up to which all classes are compacted together.
+const SMALL: u64 = 128 << 20;
+
+static SCALES: [Scale; 3] = [
     scale(8 << 20, 3, 8),
-    scale(32 << 20, 4, 8),
-    scale(128 << 20, 6, SPAN_PAGES),
-    scale(u64::MAX, 13, SPAN_PAGES),
+    scale(24 << 20, 4, 8),
+    scale(u64::MAX, 6, SPAN_PAGES),
 ];
 
 /// The name of a slot: (span id << 8 | slot).
@@ -627,9 +629,10 @@ impl Store {
         free as usize >= span + self.slots[class] as usize / 32
     }
 
-    /// Whether more than a 32nd of a small store lies in free slots.
+    /// Whether more than a 32nd of a small store lies in free slots. In a large one the classes
+    /// are large too, and each sees to its own.
     fn is_scattered(&self) -> bool {
-        self.reach(CLASSES - 1) > 0 && self.span_bytes - self.slot_bytes > self.span_bytes / 32
+        self.span_bytes < SMALL && self.span_bytes - self.slot_bytes > self.span_bytes / 32
     }
 
     /// Chooses a span that is worth emptying and takes it off the lists; ends with
