@@ -30,15 +30,15 @@ fn vectors_of_the_description() {
         (&[], "0000000000000000"),
         (
             &[0x11, 0x2222, 0x3333_3333],
-            "0100000000000000 520a0000 11 2222 33333333",
+            "0100000000000000 52090000 11 2222 33333333",
         ),
         (
             &[pointer, pointer + 1, pointer, pointer + 0x200],
-            "0100000000000000 3d630000 785634125a7f 79 78 7858",
+            "0100000000000000 3c530000 785634125a7f 79 78 7858",
         ),
         (
             &[pointer, 0, 0, pointer + 8],
-            "0100000000000000 0d700000 785634125a7f 80 fd",
+            "0100000000000000 0c600000 785634125a7f 80 fd",
         ),
         (&[0, 0, 0, 0, 0, 0, 0, 0, 7], "0200000000000000 02000000 07"),
         (
@@ -159,7 +159,7 @@ fn cut_or_longer_is_corrupt() {
 #[test]
 fn bases_before_the_page_are_zero() {
     // Word 0 at the stride, with two bytes; word 1 by the table, 256 words back, with one.
-    let stream = bytes_of("0100000000000000 76000000 3412 56 00");
+    let stream = bytes_of("0100000000000000 65000000 3412 56 00");
     assert!(Guarded::decode(&stream) == Ok(page_of(&[0x1234, 0x56])));
     assert!(reference(&stream) == Ok(page_of(&[0x1234, 0x56])));
 }
