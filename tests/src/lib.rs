@@ -3,6 +3,7 @@
 //! machine each wants, and the words both say over the serial console.
 
 pub mod control;
+pub mod counting;
 pub mod protocol;
 pub mod scenario;
 

@@ -39,6 +39,7 @@ pub(crate) fn run(kernel: Kernel) -> Result<()> {
         arguments: String::new(),
         timeouts: vec![Duration::from_secs(u64::from(DEMO.timeout_s))],
         counted: false,
+        plugin: None,
         echo: None,
     };
     if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {

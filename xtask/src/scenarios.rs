@@ -206,6 +206,7 @@ fn boot<'a>(
         ),
         timeouts,
         counted: false,
+        plugin: None,
         echo: None,
     }
 }

@@ -5,6 +5,9 @@
 //! Pages come from the file that the host packed. Out is `MADV_PAGEOUT`, and reclaim of
 //! what then still lies in the swap cache; in is one read access a page. Every page is
 //! compared with its file after it came back.
+//!
+//! Where the machine has the plugin for it, instructions are split by what they are for: [`classes`] says so by the
+//! names of the kernel's functions.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -16,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tmem_common::{PAGE_SIZE, sysfs};
+use tmem_tests::counting::{self, Class, Marker, Range};
 use tmem_tests::protocol::{BENCH_PAGES, BUSYBOX, CLI, Line};
 
 use crate::cgroup::Cgroup;
@@ -25,6 +29,8 @@ use crate::{process, sys, tier};
 
 /// Rounds that count; one more comes before.
 const ROUNDS: usize = 3;
+/// Orders whose instructions are split: a phase ends when one is given, another when it was carried out.
+const COUNTED: [u8; 2] = [b'o', b'i'];
 /// Most pages of a round that may stay in memory, one in so many.
 const LEFT_OVER: usize = 50;
 /// Where zswap is tuned.
@@ -126,36 +132,57 @@ pub(crate) fn swap(context: &Context) -> Result<()> {
     let default = tier::attribute(sysfs::CODEC)?;
     let mut codecs = vec!["lz4".to_owned()];
     if !codecs.contains(&default) {
-        codecs.push(default);
+        codecs.push(default.clone());
+    }
+    if tier::codecs()?.iter().any(|codec| codec == "zstd") {
+        codecs.push("zstd".to_owned());
     }
     for codec in &codecs {
         tier::set(sysfs::CODEC, codec)?;
         report(&format!("tmem {codec}"), &measure(&disk, tmem_holds)?);
-        let tool = observe(&["stats", "--json"])?;
-        report(
-            &format!("tmem {codec}, traced"),
-            &measure(&disk, tmem_holds)?,
-        );
-        drop(tool);
+        if *codec == default {
+            let tool = observe(&["stats", "--json"])?;
+            report(
+                &format!("tmem {codec}, traced"),
+                &measure(&disk, tmem_holds)?,
+            );
+            drop(tool);
+        }
     }
     drop(swap);
     tier::ensure_empty()?;
     tier::unload().context("unloading the module")?;
 
-    fs::write(format!("{ZRAM_SYSFS}/comp_algorithm"), "lz4").context("zram: lz4")?;
-    fs::write(format!("{ZRAM_SYSFS}/disksize"), "256M").context("zram: size")?;
-    let swap = SwapDisk::start(Path::new(ZRAM))?;
-    report("zram lz4", &measure(&disk, zram_holds)?);
-    drop(swap);
+    let algorithms =
+        fs::read_to_string(format!("{ZRAM_SYSFS}/comp_algorithm")).context("zram's codecs")?;
+    for codec in ["lz4", "zstd"] {
+        if !algorithms
+            .split_whitespace()
+            .any(|name| name.trim_matches(['[', ']']) == codec)
+        {
+            continue;
+        }
+        fs::write(format!("{ZRAM_SYSFS}/comp_algorithm"), codec).context("zram: codec")?;
+        fs::write(format!("{ZRAM_SYSFS}/disksize"), "256M").context("zram: size")?;
+        let swap = SwapDisk::start(Path::new(ZRAM))?;
+        report(&format!("zram {codec}"), &measure(&disk, zram_holds)?);
+        drop(swap);
+        fs::write(format!("{ZRAM_SYSFS}/reset"), "1").context("zram: reset")?;
+    }
 
     let swap = SwapDisk::start(&disk)?;
-    fs::write(format!("{ZSWAP}/compressor"), "lz4").context("zswap: lz4")?;
     if Path::new(&format!("{ZSWAP}/zpool")).exists() {
         fs::write(format!("{ZSWAP}/zpool"), "zsmalloc").context("zswap: zsmalloc")?;
     }
     fs::write(format!("{ZSWAP}/max_pool_percent"), "50").context("zswap: size")?;
-    fs::write(format!("{ZSWAP}/enabled"), "1").context("zswap: on")?;
-    report("zswap lz4", &measure(&disk, zswap_holds)?);
+    for codec in ["lz4", "zstd"] {
+        // A kernel without this codec refuses it.
+        if fs::write(format!("{ZSWAP}/compressor"), codec).is_err() {
+            continue;
+        }
+        fs::write(format!("{ZSWAP}/enabled"), "1").context("zswap: on")?;
+        report(&format!("zswap {codec}"), &measure(&disk, zswap_holds)?);
+    }
     drop(swap);
     Ok(())
 }
@@ -258,6 +285,7 @@ fn observe(arguments: &[&str]) -> Result<Observer> {
 
 /// Measures one way, which is set up. `held` asks what it holds while all pages are out.
 fn measure(disk: &Path, held: impl Fn() -> Result<Held>) -> Result<Figures> {
+    counting::bits(&classes()?).for_each(Marker::execute);
     let group = Cgroup::new("bench", 400)?;
     let (mut ours, mut theirs) = UnixStream::pair()?;
     let worker = process::spawn(|| {
@@ -268,12 +296,18 @@ fn measure(disk: &Path, held: impl Fn() -> Result<Held>) -> Result<Figures> {
     let mut ask = |what: u8| -> Result<(f64, u64)> {
         std::thread::sleep(Duration::from_millis(300));
         let before = cpu_ns()?;
+        if COUNTED.contains(&what) {
+            Marker::Phase.execute();
+        }
         ours.write_all(&[what])?;
         let mut answer = [0; 8];
         ours.read_exact(&mut answer)
             .context("the worker has ended")?;
         // What it left to others to do.
         std::thread::sleep(Duration::from_millis(300));
+        if COUNTED.contains(&what) {
+            Marker::Phase.execute();
+        }
         Ok(((cpu_ns()? - before) as f64, u64::from_le_bytes(answer)))
     };
     let result = (|| -> Result<()> {
@@ -305,6 +339,99 @@ fn measure(disk: &Path, held: impl Fn() -> Result<Held>) -> Result<Figures> {
     // Its own error says more than that it has ended.
     worker.join()?;
     result.map(|()| figures)
+}
+
+/// What the kernel's functions are for, as far as it is not memory management, with the modules that are loaded now.
+fn classes() -> Result<Vec<Range>> {
+    /// Longest function: behind the last one of a module there is nothing that says where it ends.
+    const LONGEST: u64 = 1 << 16;
+    let text = fs::read_to_string("/proc/kallsyms").context("the kernel's symbols")?;
+    let mut functions = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        if matches!(kind, "t" | "T" | "w" | "W") {
+            let address = u64::from_str_radix(address, 16).with_context(|| line.to_owned())?;
+            let module = words.next().unwrap_or_default().trim_matches(['[', ']']);
+            functions.push((address, class(module, name)));
+        }
+    }
+    // Aliases come in any order: the one that is for something is meant.
+    functions.sort_unstable_by_key(|&(address, class)| (address, class == Class::Other));
+    functions.dedup_by_key(|function| function.0);
+    let mut ranges: Vec<Range> = Vec::new();
+    for (i, &(start, class)) in functions.iter().enumerate() {
+        let next = functions.get(i + 1).map_or(u64::MAX, |next| next.0);
+        let end = next.min(start.saturating_add(LONGEST));
+        match ranges.last_mut() {
+            Some(last) if last.end == start && last.class == class => last.end = end,
+            _ => ranges.push(Range { start, end, class }),
+        }
+    }
+    ranges.retain(|range| range.class != Class::Other);
+    Ok(ranges)
+}
+
+/// What a function is for, by its name, and its module's, which is empty for the kernel itself.
+fn class(module: &str, name: &str) -> Class {
+    const HELPERS: [&str; 11] = [
+        "memcpy",
+        "memset",
+        "memmove",
+        "memcmp",
+        "__memcpy",
+        "__memset",
+        "__memmove",
+        "_raw_spin_",
+        "mutex_lock",
+        "mutex_unlock",
+        "__x86_",
+    ];
+    let begins = |with: &[&str]| with.iter().any(|with| name.starts_with(with));
+    match module {
+        // Rust's names have those of its modules, with their lengths.
+        "tmem"
+            if ["5codec", "8adaptive", "4px64", "3lz4"]
+                .iter()
+                .any(|part| name.contains(part)) =>
+        {
+            Class::Codec
+        }
+        "tmem" if begins(&["_R", "tmem_core_"]) => Class::Store,
+        "tmem" | "zram" | "__builtin__ftrace" => Class::Glue,
+        "zsmalloc" => Class::Store,
+        _ if module.starts_with("lz4") || module.starts_with("zstd") || module == "xxhash" => {
+            Class::Codec
+        }
+        _ if begins(&["LZ4_", "lz4_", "ZSTD_", "zstd_", "HUF_", "FSE_", "HIST_"]) => Class::Codec,
+        _ if begins(&[
+            "zs_",
+            "__zs_",
+            "obj_malloc",
+            "obj_free",
+            "fix_fullness_group",
+            "alloc_zspage",
+            "__free_zspage",
+        ]) =>
+        {
+            Class::Store
+        }
+        _ if begins(&["zswap_", "zpool_", "zcomp_", "crypto_", "scomp_", "acomp_"]) => Class::Glue,
+        _ if begins(&[
+            "ftrace_caller",
+            "ftrace_regs_caller",
+            "arch_ftrace_ops_list",
+            "ftrace_ops_",
+        ]) =>
+        {
+            Class::Glue
+        }
+        _ if begins(&HELPERS) => Class::Helper,
+        _ => Class::Other,
+    }
 }
 
 /// CPU time that all tasks but this one took so far, ns. Waiting costs nothing, and neither

@@ -1,35 +1,49 @@
 //! What swapping costs in a virtual machine that counts instructions as time: without
 //! the module, with it idle, with it storing, with the eBPF programs attached, and
 //! with what the kernel brings, zram and zswap. The guest's side is `tmem-guest`'s
-//! `bench`.
+//! `bench`; `tmem-counter` splits the instructions by what they are for.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tmem_common::PAGE_SIZE;
+use tmem_tests::counting;
 use tmem_tests::protocol::BENCH_PAGES;
 use tmem_tests::{Kernel, Machine};
 
-use super::{Report, Row, median, spread};
-use crate::corpus::{self, Class};
+use super::{Bound, Report, Row, median, spread};
+use crate::corpus::{self, Class, Page, Split};
 use crate::prepare::{Needs, prepare};
-use crate::process::say;
+use crate::process::{output, say};
 use crate::vm::{self, Boot, End};
 use crate::{build, paths};
 
 /// Pages that are swapped, bytes.
 const BYTES: usize = 48 << 20;
 /// Longest time for all ways, on a slow host.
-const PATIENCE: Duration = Duration::from_secs(1800);
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// The way that has bounds, and what it keeps pages with.
+const BOUND: &str = "tmem adaptive";
+/// Instructions of a page's way out and in that are neither the codec's nor memory management's: what zswap takes.
+const BEYOND: [Bound; 2] = [Bound::AtMost(1900.0), Bound::AtMost(900.0)];
+/// Pages that a MiB of memory holds, of those of zram with LZ4.
+const HELD: Bound = Bound::AtLeast(1.2);
 
 /// Boots `kernel` and measures.
 pub(super) fn run(kernel: Kernel) -> Result<Report> {
     let (ways, release) = measure(kernel, "bench")?;
+    let mut notes = vec![note(kernel, &release, &ways)];
+    if ways.iter().any(|way| way.split[0].is_empty()) {
+        notes.push(
+            "not split: this QEMU takes no plugins of version 1 (those before 9 do)".to_owned(),
+        );
+    }
     Ok(Report {
         rows: rows(&ways)?,
-        notes: vec![note(kernel, &release, &ways)],
+        notes,
     })
 }
 
@@ -43,11 +57,17 @@ pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> 
     })?;
     let (modules, programs) = build::all(&nightly, &[kernel])?;
     let pages = paths::output().join("bench.pages");
-    let (_, anonymous) = corpus::classes(BYTES)?
-        .into_iter()
-        .find(|(class, _)| *class == Class::Heap)
-        .context("no anonymous pages")?;
+    let anonymous = anonymous()?;
     fs::write(&pages, anonymous.as_flattened()).with_context(|| pages.display().to_string())?;
+    let sums = paths::output().join("bench.counts");
+    let plugin = match counts_by_plugin()? {
+        true => {
+            let counter = build::counter()?;
+            Some(format!("{},out={}", counter.display(), sums.display()))
+        }
+        false => None,
+    };
+    let split = plugin.is_some();
     say(format!(
         "swapping in a machine with kernel {kernel} that counts instructions"
     ));
@@ -60,11 +80,19 @@ pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> 
         swap_mib: 256,
         file_systems: Vec::new(),
         cpus: 1,
-        wanted: vec!["virtio_pci", "virtio_blk", "lz4", "zsmalloc", "zram"],
+        wanted: vec![
+            "virtio_pci",
+            "virtio_blk",
+            "lz4",
+            "zstd?",
+            "zsmalloc",
+            "zram",
+        ],
         extra: vec![(BENCH_PAGES, pages)],
         arguments: format!("loglevel=4 nokaslr mitigations=off tmem.run={what}"),
         timeouts: vec![PATIENCE],
         counted: true,
+        plugin,
         echo: None,
     };
     let machine = vm::run(&boot)?;
@@ -86,12 +114,74 @@ pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> 
         bail!("{why}; console: {}", machine.file.display());
     }
     fs::remove_file(&machine.file).with_context(|| machine.file.display().to_string())?;
-    let ways = data
+    let mut ways = data
         .iter()
         .map(|text| Way::read(text))
         .collect::<Result<Vec<_>>>()?;
+    if split {
+        let text = fs::read_to_string(&sums).with_context(|| sums.display().to_string())?;
+        share(&mut ways, &text)?;
+    }
     Ok((ways, modules[0].root.release.clone()))
 }
+
+/// Anonymous memory of the programs that the codecs were not tuned with, as much of each.
+fn anonymous() -> Result<Vec<Page>> {
+    let mut corpora = corpus::load(Split::Test)?;
+    corpora.retain(|corpus| corpus.class == Class::Heap);
+    let each = BYTES / PAGE_SIZE / corpora.len().max(1);
+    let pages = corpora
+        .iter()
+        .flat_map(|corpus| corpus::evenly(&corpus.pages, each));
+    Ok(pages.collect())
+}
+
+/// Whether QEMU takes our plugin: its interface is that of the versions before 9.
+fn counts_by_plugin() -> Result<bool> {
+    let version = output(Command::new("qemu-system-x86_64").arg("--version"))?;
+    let major = version
+        .split_whitespace()
+        .skip_while(|word| *word != "version")
+        .nth(1)
+        .and_then(|number| number.split('.').next()?.parse::<u32>().ok())
+        .with_context(|| format!("QEMU's version: {version}"))?;
+    Ok(major < 9)
+}
+
+/// Gives the plugin's sums to the ways: four lines a round, of which the second is of the way out and the fourth of
+/// the way in. The first round does not count.
+fn share(ways: &mut [Way], text: &str) -> Result<()> {
+    let lines = text
+        .lines()
+        .map(|line| {
+            let sums = line.split(' ').map(str::parse);
+            let sums = sums.collect::<Result<Vec<f64>, _>>().ok();
+            sums.and_then(|sums| Sums::try_from(sums).ok())
+                .with_context(|| format!("the counter's line {line:?}"))
+        })
+        .collect::<Result<Vec<Sums>>>()?;
+    let (rounds, rest) = lines.as_chunks::<4>();
+    let each = ways.first().map_or(1, |way| way.out.len() + 1);
+    ensure!(
+        rest.is_empty() && rounds.len() == each * ways.len(),
+        "the counter has {} phases of {} ways",
+        lines.len(),
+        ways.len()
+    );
+    for (way, rounds) in ways.iter_mut().zip(rounds.chunks(each)) {
+        let of = |phase: usize| -> Vec<Sums> {
+            let counted = rounds.iter().skip(1);
+            counted
+                .map(|round| round[phase].map(|sum| sum / way.pages))
+                .collect()
+        };
+        way.split = [of(1), of(3)];
+    }
+    Ok(())
+}
+
+/// Instructions by [`counting::Class`].
+type Sums = [f64; counting::Class::ALL.len()];
 
 /// What the guest measured of one way.
 pub(super) struct Way {
@@ -105,6 +195,8 @@ pub(super) struct Way {
     io: f64,
     held: (f64, f64),
     density: (f64, f64),
+    /// Instructions a page of each round's ways out and in; empty where they were not split.
+    split: [Vec<Sums>; 2],
 }
 
 impl Way {
@@ -134,7 +226,16 @@ impl Way {
             io: number("written")? + number("read")?,
             held: (number("held_pages")?, number("held_bytes")?),
             density: (number("data_bytes")?, number("store_bytes")?),
+            split: Default::default(),
         })
+    }
+
+    /// Instructions of one direction that are for one of `classes`, by round.
+    fn share(&self, direction: usize, classes: &[counting::Class]) -> Vec<f64> {
+        let rounds = self.split[direction].iter();
+        rounds
+            .map(|sums| classes.iter().map(|class| sums[*class as usize]).sum())
+            .collect()
     }
 
     /// Instructions for both ways of a page, by round.
@@ -187,7 +288,9 @@ fn rows(ways: &[Way]) -> Result<Vec<Row>> {
         for (ours, theirs) in [
             ("tmem lz4", "zswap lz4"),
             ("tmem lz4", "zram lz4"),
-            ("tmem lz4, traced", "tmem lz4"),
+            (BOUND, "zswap lz4"),
+            (BOUND, "zram lz4"),
+            ("tmem adaptive, traced", BOUND),
         ] {
             if let (Some(ours), Some(theirs)) = (find(ours), find(theirs)) {
                 let name = format!("swap/{what}/{} against {}", ours.name, theirs.name);
@@ -196,6 +299,7 @@ fn rows(ways: &[Way]) -> Result<Vec<Row>> {
             }
         }
     }
+    rows.extend(shares(ways));
     let per_page = |way: &Way| way.io / way.rounds / way.pages / PAGE_SIZE as f64;
     for way in ways {
         let name = format!("swap/disk I/O/{}", way.name);
@@ -206,17 +310,52 @@ fn rows(ways: &[Way]) -> Result<Vec<Row>> {
             row.against(per_page(without))
         });
     }
+    let held = |way: &Way| way.held.0 / (way.held.1 / f64::from(1 << 20));
     for way in ways.iter().filter(|way| way.held.1 > 0.0) {
-        let held = way.held.0 / (way.held.1 / f64::from(1 << 20));
-        rows.push(Row::new(
-            format!("swap/held/{}", way.name),
-            held,
-            "pages/MiB",
-        ));
+        let mut row = Row::new(format!("swap/held/{}", way.name), held(way), "pages/MiB");
+        if let Some(zram) = find("zram lz4").filter(|zram| zram.name != way.name) {
+            row = row.against(held(zram));
+            row.bound = (way.name == BOUND).then_some(HELD);
+        }
+        rows.push(row);
     }
     for way in ways.iter().filter(|way| way.density.1 > 0.0) {
         let density = way.density.0 / way.density.1;
         rows.push(Row::new(format!("swap/density/{}", way.name), density, ""));
     }
     Ok(rows)
+}
+
+/// What instructions are for, way by way.
+fn shares(ways: &[Way]) -> Vec<Row> {
+    use counting::Class::{Codec, Glue, Store};
+    let mut rows = Vec::new();
+    for (direction, name) in ["out", "in"].into_iter().enumerate() {
+        for way in ways.iter().filter(|way| !way.split[direction].is_empty()) {
+            let row = |what: &str, figures: &[f64]| Row {
+                spread: Some(spread(figures)),
+                ..Row::new(
+                    format!("swap/{name}/{}: {what}", way.name),
+                    median(figures),
+                    "instr/page",
+                )
+            };
+            let whole = if direction == 0 { &way.out } else { &way.back };
+            let known = way.share(direction, &[Codec, Store, Glue]);
+            let mm: Vec<f64> = whole
+                .iter()
+                .zip(&known)
+                .map(|(all, known)| all - known)
+                .collect();
+            let beyond = way.share(direction, &[Store, Glue]);
+            rows.push(row("codec", &way.share(direction, &[Codec])));
+            rows.push(row("store", &way.share(direction, &[Store])));
+            rows.push(row("glue", &way.share(direction, &[Glue])));
+            rows.push(row("mm", &mm));
+            let mut row = row("store and glue", &beyond);
+            row.bound = (way.name == BOUND).then_some(BEYOND[direction]);
+            rows.push(row);
+        }
+    }
+    rows
 }

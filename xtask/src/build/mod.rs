@@ -15,7 +15,7 @@ use crate::paths;
 use crate::prepare::Nightly;
 
 pub(crate) use module::Modules;
-pub(crate) use programs::Programs;
+pub(crate) use programs::{Programs, counter};
 
 /// Held while something is built, so that two runs of xtask do not mix their files.
 pub(crate) struct Lock {

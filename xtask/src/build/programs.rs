@@ -54,3 +54,12 @@ pub(super) fn build(nightly: &Nightly) -> Result<Programs> {
         guest: strip("tmem-guest")?,
     })
 }
+
+/// Builds the plugin that counts a guest's instructions; its path.
+pub(crate) fn counter() -> Result<PathBuf> {
+    let target = paths::output().join("programs");
+    let mut command = cargo()?;
+    command.args(["build", "--quiet", "--release", "-p", "tmem-counter"]);
+    run(command.arg("--target-dir").arg(&target))?;
+    Ok(target.join("release/libtmem_counter.so"))
+}

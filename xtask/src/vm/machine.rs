@@ -52,6 +52,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) timeouts: Vec<Duration>,
     /// QEMU counts instructions: one is 1 ns of the guest's clock.
     pub(crate) counted: bool,
+    /// A plugin for QEMU, with its arguments.
+    pub(crate) plugin: Option<String>,
     /// Every console line is also given to this.
     pub(crate) echo: Option<fn(&str)>,
 }

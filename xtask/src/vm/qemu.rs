@@ -36,6 +36,9 @@ fn command(boot: &Boot<'_>, files: &Files) -> Command {
         let accelerator = env::var("TMEM_ACCEL").unwrap_or_else(|_| EMULATED.to_owned());
         command.args(["-accel", &accelerator, "-cpu", "max"]);
     }
+    if let Some(plugin) = &boot.plugin {
+        command.args(["-plugin", plugin]);
+    }
     command.args([
         "-m",
         &boot.memory_mib.to_string(),

@@ -42,6 +42,7 @@ pub(crate) fn shell(kernel: Kernel) -> Result<()> {
         arguments: format!("quiet tmem.run=shell {}", terminal::arguments()),
         timeouts: Vec::new(),
         counted: false,
+        plugin: None,
         echo: None,
     })
 }
