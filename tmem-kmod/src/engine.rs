@@ -602,18 +602,14 @@ impl<H: Host> Engine<H> {
         memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
         let mut scratch = self.scratch();
         let scratch = scratch.get();
-        let Some((body, removed, in_order)) = self.copy_out(home, handle, page, &mut scratch.data)
-        else {
+        let Some(found) = self.find_data(home, handle, page, &mut scratch.data) else {
             home.count(Outcome::Miss);
             if home.admits_refaulted() {
                 self.note_refault(handle);
             }
             return miss;
         };
-        if removed.entry != 0 {
-            self.free_removed(home, &[removed]);
-        }
-        let good = match body {
+        let good = match found.body {
             Body::Fill(word) => {
                 codec::fill(page, word);
                 true
@@ -621,14 +617,18 @@ impl<H: Host> Engine<H> {
             Body::Raw(_) => true,
             Body::Slot(slot) => {
                 // Where pages are asked for in order the hardware knows what comes next.
-                if !in_order {
+                if !found.in_order {
                     let rest = page.as_ptr().wrapping_add(PREFETCH_OF_TARGET);
                     memory::prefetch_to_write(rest, PAGE - PREFETCH_OF_TARGET);
                 }
-                let data = &scratch.data[..slot.len as usize];
+                let copied = &scratch.data[..slot.len as usize];
+                let data = found.in_place.unwrap_or(copied);
                 codec::decompress(&self.memory.host, slot.codec, data, page)
             }
         };
+        if found.removed.entry != 0 {
+            self.free_removed(home, &[found.removed]);
+        }
         #[cfg(feature = "broken-for-control")]
         if index % 61 == 7 {
             page[PAGE / 2] ^= 1;
@@ -641,20 +641,20 @@ impl<H: Host> Engine<H> {
         };
         Report {
             outcome,
-            bytes: body.len(),
+            bytes: found.body.len(),
         }
     }
 
     /// Copies a page's data out under its shard's lock: raw pages to `page`,
-    /// compressed bytes to `data`. True if it is the page after the last one.
+    /// compressed bytes to `data`; bytes in one piece that nobody else can reach any more stay where they are.
     #[inline(always)]
-    fn copy_out(
+    fn find_data(
         &self,
         home: &Pool,
         handle: Handle,
         page: &mut Page,
         data: &mut [u8],
-    ) -> Option<(Body, Removed, bool)> {
+    ) -> Option<Found<'_>> {
         let records = self.records();
         let shard = self.lock_shard(shard_of(handle.pool, handle.object));
         let id = shard.part.find(&records, handle);
@@ -662,6 +662,7 @@ impl<H: Host> Engine<H> {
             return None;
         }
         let body = records.entry(id).body();
+        let mut in_place = None;
         match body {
             Body::Fill(_) => {}
             _ if !H::KEEPS_DATA => {}
@@ -671,7 +672,14 @@ impl<H: Host> Engine<H> {
             },
             // SAFETY: the slot belongs to this entry and is stable while its shard is locked.
             Body::Slot(slot) => unsafe {
-                store::read(&self.memory, slot.site, &mut data[..slot.len as usize]);
+                let len = slot.len as usize;
+                if home.is_exclusive() {
+                    // The entry leaves the index below, and the slot is freed after the last use of this.
+                    in_place = store::in_one_piece(&self.memory, slot.site, len);
+                }
+                if in_place.is_none() {
+                    store::read(&self.memory, slot.site, &mut data[..len]);
+                }
             },
         }
         let in_order = shard.part.read_ahead(&records, handle, id);
@@ -691,7 +699,12 @@ impl<H: Host> Engine<H> {
             }
             Removed::default()
         };
-        Some((body, removed, in_order))
+        Some(Found {
+            body,
+            in_place,
+            removed,
+            in_order,
+        })
     }
 
     /// Whether a page is there. Any context.
@@ -1056,6 +1069,17 @@ struct Reserved<'a> {
     body: Body,
     /// What the body's memory is to hold.
     data: &'a [u8],
+}
+
+/// A page that a get found.
+struct Found<'a> {
+    body: Body,
+    /// Its compressed bytes, if they were not copied out.
+    in_place: Option<&'a [u8]>,
+    /// What is to be freed when its data was read.
+    removed: Removed,
+    /// It is the page after the last one.
+    in_order: bool,
 }
 
 /// How an attempt to link an entry ended.

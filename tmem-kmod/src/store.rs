@@ -261,6 +261,21 @@ pub(crate) unsafe fn read<H: Host>(memory: &Memory<H>, site: Site, out: &mut [u8
     }
 }
 
+/// A slot's data, where it does not straddle two pages.
+///
+/// # Safety
+/// The slot is used, holds at least `len` bytes, and its data is stable as long as the result is used.
+#[inline(always)]
+pub(crate) unsafe fn in_one_piece<H: Host>(
+    memory: &Memory<H>,
+    site: Site,
+    len: usize,
+) -> Option<&[u8]> {
+    let (first, n, _) = pieces(memory, site, len);
+    // SAFETY: the piece lies in the slot, which is stable by the caller's promise.
+    (n == len).then(|| unsafe { core::slice::from_raw_parts(first, len) })
+}
+
 /// Asks for a slot's data.
 #[inline(always)]
 pub(crate) fn prefetch_data<H: Host>(memory: &Memory<H>, site: Site, len: usize) {

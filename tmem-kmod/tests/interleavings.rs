@@ -19,8 +19,8 @@ use tmem_common::codec::Codec;
 use tmem_common::op::Outcome;
 use tmem_kmod::userspace::{Options, UserHost, boxed_engine};
 use tmem_kmod::{
-    Engine, Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, POOL_PERSISTENT, Page, PoolSpec,
-    Scratch,
+    Engine, Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT,
+    Page, PoolSpec, Scratch,
 };
 
 /// A lock that the scheduler knows of.
@@ -309,6 +309,50 @@ fn compaction_beside_everything() {
         }
         assert!(get(&engine, pool, 17).is_none());
         assert!(engine.stats().moved_pages > 0);
+        assert_empty(&engine);
+    });
+}
+
+/// Pages whose gets take them out, while slots are filled and moved: one of two readers has each, whole, although
+/// its bytes are read after the locks were dropped.
+#[test]
+fn exclusive_gets_beside_everything() {
+    explore(|| {
+        let engine = engine(1 << 20);
+        let spec = PoolSpec {
+            flags: POOL_PERSISTENT | POOL_EXCLUSIVE_GET,
+            ..PoolSpec::default()
+        };
+        let pool = engine.pool_create(&spec).unwrap();
+        for i in 0..12 {
+            assert!(put(&engine, pool, i, i, SLOTTED));
+        }
+        let readers = (0..2).map(|_| {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                let found = [1, 2, 3, 7].map(|i| {
+                    let page = get(&engine, pool, i);
+                    assert!(page.is_none_or(|page| page == content(i, SLOTTED)), "{i}");
+                    u32::from(page.is_some())
+                });
+                found.iter().sum::<u32>()
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        let (writer, compactor) = (engine.clone(), engine.clone());
+        join(vec![
+            thread::spawn(move || {
+                for i in 20..24 {
+                    assert!(put(&writer, pool, i, i, SLOTTED));
+                }
+            }),
+            thread::spawn(move || while compactor.maintain() {}),
+        ]);
+        let hits = readers.into_iter().map(|reader| reader.join().unwrap());
+        assert_eq!(hits.sum::<u32>(), 4);
+        for i in [0, 4, 11, 20, 23] {
+            assert!(get(&engine, pool, i).unwrap() == content(i, SLOTTED));
+        }
         assert_empty(&engine);
     });
 }
