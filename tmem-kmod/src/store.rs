@@ -103,7 +103,7 @@ const SMALL: u64 = 128 << 20;
 
 static SCALES: [Scale; 3] = [
     scale(8 << 20, 3, 8),
-    scale(24 << 20, 4, 8),
+    scale(16 << 20, 4, 8),
     scale(u64::MAX, 6, SPAN_PAGES),
 ];
 
@@ -685,7 +685,7 @@ impl Store {
         }
         // In a large store a wake-up for every few slots would cost more than it finds; in a
         // small one the few that are missed would show.
-        self.calm = (self.span_bytes / (512 * PAGE as u64)).min(1024);
+        self.calm = (self.span_bytes / (64 * PAGE as u64)).min(1024);
         None
     }
 
