@@ -22,8 +22,6 @@ const SLOT_HEADER: usize = 4;
 /// Slots of a span at the most.
 const SPAN_SLOTS: usize = 256;
 const SLOT_BITS: u32 = SPAN_SLOTS.ilog2();
-/// Slots of a span at the least, if it may have enough pages.
-const MIN_SLOTS: usize = 6;
 /// Bytes of data that a slot holds at the most; larger pages are kept raw.
 pub(crate) const MAX_DATA: usize = 3968 - SLOT_HEADER;
 
@@ -51,13 +49,11 @@ const fn size_of_class(class: usize) -> usize {
     (class + 1) * STEP
 }
 
-/// Pages of a class's spans in a store of [`Scale::span_pages`] `most`: as few as hold
-/// [`MIN_SLOTS`] and leave 1 % or less unused behind the last slot, else those that
-/// waste least.
-const fn span_pages(class: usize, most: usize) -> usize {
+/// Pages of a class's spans, at most `most`: as few as hold `slots` and leave 1 % or less unused behind the
+/// last slot, else those that waste least.
+const fn span_pages(class: usize, slots: usize, most: usize) -> usize {
     let size = size_of_class(class);
-    // With fewer slots a span's descriptor would weigh too much.
-    let fewest = (MIN_SLOTS * size).div_ceil(PAGE);
+    let fewest = (slots * size).div_ceil(PAGE);
     let mut pages = if fewest < most { fewest } else { most };
     let mut best = pages;
     while pages <= most && pages * PAGE / size <= SPAN_SLOTS {
@@ -84,11 +80,12 @@ struct Scale {
     pages: [u8; CLASSES],
 }
 
-const fn scale(below: u64, slack_shift: u32, most: usize) -> Scale {
+/// `slots` of a span at the least, if `most` pages hold them: with fewer its descriptor would weigh too much.
+const fn scale(below: u64, slack_shift: u32, slots: usize, most: usize) -> Scale {
     let mut pages = [0; CLASSES];
     let mut class = 0;
     while class < CLASSES {
-        pages[class] = span_pages(class, most) as u8;
+        pages[class] = span_pages(class, slots, most) as u8;
         class += 1;
     }
     Scale {
@@ -102,9 +99,9 @@ const fn scale(below: u64, slack_shift: u32, most: usize) -> Scale {
 const SMALL: u64 = 128 << 20;
 
 static SCALES: [Scale; 3] = [
-    scale(8 << 20, 3, 8),
-    scale(16 << 20, 4, 8),
-    scale(u64::MAX, 6, SPAN_PAGES),
+    scale(8 << 20, 3, 6, 8),
+    scale(16 << 20, 4, 6, 8),
+    scale(u64::MAX, 6, 8, SPAN_PAGES),
 ];
 
 /// The name of a slot: (span id << 8 | slot).

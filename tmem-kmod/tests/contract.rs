@@ -491,8 +491,10 @@ fn bookkeeping_takes_at_most_64_bytes_a_page() {
         );
     }
     // Spans have fewest slots where all pages take half a page or more.
-    let bytes = metadata_per_page(1, 6000, &[page(1, 2000)]);
-    assert!((48.0..=68.0).contains(&bytes), "all of one size: {bytes}");
+    for len in [1980, 2000, 2700, 3900] {
+        let bytes = metadata_per_page(1, 40_000, &[page(1, len)]);
+        assert!((48.0..=64.0).contains(&bytes), "all of {len}: {bytes}");
+    }
     for (objects, indexes) in [(1, 16384), (100, 1000), (10_000, 10)] {
         let bytes = metadata_per_page(objects, indexes, &filled);
         assert!(
