@@ -2,7 +2,7 @@
 //! the other way.
 //!
 //! The host starts a machine with
-//! - `tmem.scenario=NAME[,NAME...]`: what to run, in this order, or `tmem.run=shell|demo|top|bench|bench-record`;
+//! - `tmem.scenario=NAME[,NAME...]`: what to run, in this order, or `tmem.run=shell|demo|top|bench|bench-record|bench-watch`;
 //! - `tmem.effort=quick|soak`: which of the scenario's two parameter sets;
 //! - `tmem.params=K=V[,K=V...]`: overrides for each of them (`seed` is always there);
 //! - `tmem.swap=/dev/NAME`: the swap disk, empty; absent when the machine has none;

@@ -8,6 +8,7 @@ mod boot;
 mod cgroup;
 mod content;
 mod context;
+mod dashboard;
 mod kernel_log;
 mod load;
 mod process;
@@ -17,6 +18,7 @@ mod stress;
 mod swap;
 mod sys;
 mod tier;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ mod engine;
 mod record;
 mod swap;
 mod trace;
+mod watch;
 mod zram;
 
 use std::env;
@@ -37,6 +38,8 @@ pub(crate) enum Topic {
     Swap,
     /// What recording costs that workload.
     Record,
+    /// What leaving the dashboard open costs.
+    Watch,
 }
 
 impl Topic {
@@ -44,7 +47,7 @@ impl Topic {
     fn is_native(self) -> bool {
         match self {
             Self::Engine | Self::Codec | Self::Zram => true,
-            Self::Trace | Self::Swap | Self::Record => false,
+            Self::Trace | Self::Swap | Self::Record | Self::Watch => false,
         }
     }
 }
@@ -289,6 +292,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Topic::Trace => trace::run()?,
             Topic::Swap => swap::run(args.kernel)?,
             Topic::Record => record::run(args.kernel)?,
+            Topic::Watch => watch::run(args.kernel)?,
         };
         failed += rows.iter().filter(|row| row.ok() == Some(false)).count();
         if args.json {

@@ -49,6 +49,30 @@ pub(super) fn run(kernel: Kernel) -> Result<Report> {
 
 /// What the guest measures as `what` with `kernel`, and that kernel's release.
 pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> {
+    let told = told(kernel, what)?;
+    let mut ways = told
+        .data
+        .iter()
+        .map(|text| Way::read(text))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(sums) = &told.sums {
+        share(&mut ways, sums)?;
+    }
+    Ok((ways, told.release))
+}
+
+/// What a guest said.
+pub(super) struct Told {
+    /// Each an object of JSON.
+    pub(super) data: Vec<String>,
+    /// What the counting plugin wrote, where QEMU takes it.
+    sums: Option<String>,
+    /// The kernel's release.
+    pub(super) release: String,
+}
+
+/// What the guest tells of `what` with `kernel`.
+pub(super) fn told(kernel: Kernel, what: &str) -> Result<Told> {
     let nightly = prepare(&Needs {
         kernels: vec![kernel],
         machines: vec![Machine::Qemu],
@@ -69,7 +93,7 @@ pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> 
     };
     let split = plugin.is_some();
     say(format!(
-        "swapping in a machine with kernel {kernel} that counts instructions"
+        "measuring in a machine with kernel {kernel} that counts instructions"
     ));
     let boot = Boot {
         name: "bench".to_owned(),
@@ -114,15 +138,15 @@ pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> 
         bail!("{why}; console: {}", machine.file.display());
     }
     fs::remove_file(&machine.file).with_context(|| machine.file.display().to_string())?;
-    let mut ways = data
-        .iter()
-        .map(|text| Way::read(text))
-        .collect::<Result<Vec<_>>>()?;
-    if split {
-        let text = fs::read_to_string(&sums).with_context(|| sums.display().to_string())?;
-        share(&mut ways, &text)?;
-    }
-    Ok((ways, modules[0].root.release.clone()))
+    let sums = match split {
+        true => Some(fs::read_to_string(&sums).with_context(|| sums.display().to_string())?),
+        false => None,
+    };
+    Ok(Told {
+        data,
+        sums,
+        release: modules[0].root.release.clone(),
+    })
 }
 
 /// Anonymous memory of the programs that the codecs were not tuned with, as much of each.

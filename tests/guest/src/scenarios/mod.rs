@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::{bench, process};
+use crate::{bench, process, watch};
 
 type Scenario = fn(&Context) -> Result<()>;
 
@@ -120,6 +120,7 @@ pub(crate) fn interactive(command: &str, context: &Context) -> Result<()> {
         "shell" => demo::shell(context),
         "bench" => bench::run(context, bench::swap),
         "bench-record" => bench::run(context, bench::record),
+        "bench-watch" => bench::run(context, watch::run),
         other => bail!("nothing to run is called {other:?}"),
     }
 }
