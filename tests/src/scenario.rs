@@ -552,7 +552,13 @@ pub const SCENARIOS: &[Scenario] = &[
         ..swap("tool_dashboard", "", "")
     },
     file("tool_files", FileSystem::Ext4, "", ""),
-    swap("tool_stock", "stores=1000,backend=disk", ""),
+    swap("tool_stock", "backend=disk", ""),
+    Scenario {
+        kernels: &[Kernel::V5_10, Kernel::V6_12, Kernel::V7_2],
+        modules: &["lz4", "zsmalloc", "zram"],
+        swap_mib: 0,
+        ..swap("tool_stock_zram", "", "")
+    },
     swap("tool_drain", "stores=2000", ""),
     swap("tool_rights", "stores=500", ""),
     swap("tool_no_module", "", ""),

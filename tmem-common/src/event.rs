@@ -85,6 +85,12 @@ pub struct CgroupCell {
     pub bytes: u64,
 }
 
+/// The pool in [`CellKey`] that stands for zswap, where there is no module.
+pub const STOCK_ZSWAP: u32 = 0;
+
+/// The pool in [`CellKey`] that stands for all zram devices, where there is no module.
+pub const STOCK_ZRAM: u32 = u32::MAX;
+
 /// What the tracepoint `tmem_file` tells of pages.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

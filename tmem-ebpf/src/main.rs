@@ -1,13 +1,16 @@
 //! eBPF programs on the module's tracepoints: operations are counted and timed
 //! in per-CPU maps by (pool, op, outcome) and by cgroup, and a sample of them is
-//! handed to the tool one by one; pages of files are counted by file. Loaded by
-//! `tmem_user::observe`.
+//! handed to the tool one by one; pages of files are counted by file. In [`stock`]
+//! those for kernels without the module. Loaded by `tmem_user::observe`.
 #![no_std]
 #![no_main]
+
+mod stock;
 
 use core::hint::black_box;
 use core::ptr::read_volatile;
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel_str};
 use aya_ebpf::macros::{map, raw_tracepoint};
@@ -159,7 +162,7 @@ fn record(ctx: &RawTracePointContext, op: Op) -> i32 {
     reason = "by value the cell would be copied to the stack"
 )]
 #[inline(always)]
-fn count_cell(ctx: &RawTracePointContext, key: &CellKey, bytes: u32, latency_ns: u64) {
+fn count_cell(ctx: &impl EbpfContext, key: &CellKey, bytes: u32, latency_ns: u64) {
     let cell = match CELLS.get_ptr_mut(key) {
         Some(cell) => cell,
         None => {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tmem_common::ABI_VERSION;
 
+use crate::system::parse_version;
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
@@ -203,11 +205,7 @@ impl Examination<'_> {
 
     /// The first two numbers of the kernel's version; zeroes if it cannot be read.
     fn version(&self) -> (u32, u32) {
-        let release = self.release().unwrap_or_default();
-        let mut numbers = release
-            .split(['.', '-', '+'])
-            .map_while(|n| n.parse::<u32>().ok());
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+        parse_version(&self.release().unwrap_or_default())
     }
 
     fn kernel(&mut self) {

@@ -587,6 +587,7 @@ impl Machine {
             overhang_bytes: self.engine.overhang(),
             pools,
             observed: Some(Observed {
+                only_times: false,
                 cells: self.meters.cells.clone(),
                 cgroups: Vec::new(),
                 files: self.meters.files.values().cloned().collect(),

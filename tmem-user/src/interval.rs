@@ -73,8 +73,10 @@ impl Interval {
             cells: observed
                 .map(|now| cells_since(&now.cells, before.map_or(&[], |then| &then.cells))),
             cgroups: observed
+                .filter(|now| !now.only_times)
                 .map(|now| cgroups_since(&now.cgroups, before.map_or(&[], |then| &then.cgroups))),
             files: observed
+                .filter(|now| !now.only_times)
                 .map(|now| files_since(&now.files, before.map_or(&[], |then| &then.files))),
             events_dropped: observed.map_or(0, |now| {
                 now.events_dropped

@@ -19,6 +19,7 @@ pub mod mounts;
 pub mod observe;
 pub mod openmetrics;
 pub mod pageout;
+pub mod probes;
 pub mod recorded;
 pub mod source;
 pub mod stock;

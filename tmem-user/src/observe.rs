@@ -1,13 +1,14 @@
 //! The eBPF side of the tool: loads the programs, attaches them to the module's
-//! tracepoints, and reads their maps. They stay attached as long as the
-//! [`Observer`] lives, and the module cannot be unloaded meanwhile.
+//! tracepoints or, without a module, to functions of zswap and zram, and reads their
+//! maps. They stay attached as long as the [`Observer`] lives, and the module cannot be
+//! unloaded meanwhile.
 
 use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::{ProgramError, RawTracePoint};
+use aya::programs::{KProbe, Program, ProgramError, RawTracePoint};
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
@@ -19,6 +20,7 @@ use tmem_common::op::{Op, Outcome};
 use tmem_common::sample;
 
 use crate::histogram::Histogram;
+use crate::probes::Probes;
 use crate::source::{CellSnapshot, CgroupSnapshot, FileSnapshot, Observed};
 use crate::text::error_chain;
 
@@ -135,7 +137,6 @@ impl Observer {
     /// Missing rights, no module, or a kernel that refuses the programs.
     pub fn attach(sample_one_in: u32) -> Result<Self, ObserveError> {
         let mut observer = Self::load(sample_one_in)?;
-        observer.timing = enable_stats(Stats::RunTime).ok();
         for name in PROGRAMS {
             let program = raw_tracepoint(&mut observer.ebpf, name)?;
             program
@@ -148,18 +149,50 @@ impl Observer {
         Ok(observer)
     }
 
+    /// Times functions of zswap and zram: nothing but cells is observed.
+    ///
+    /// # Errors
+    /// Missing rights, a kernel without kprobes, or one that refuses the programs.
+    pub fn attach_stock(probes: &Probes) -> Result<Self, ObserveError> {
+        let mut loader = EbpfLoader::new();
+        let (store, load) = (
+            u32::from(probes.store_is_bool),
+            u32::from(probes.load_is_bool),
+        );
+        loader
+            .override_global("ZSWAP_STORE_IS_BOOL", &store, true)
+            .override_global("ZSWAP_LOAD_IS_BOOL", &load, true);
+        let mut observer = Self::with_maps(&mut loader, 0)?;
+        for probe in &probes.functions {
+            // An end without a beginning is not counted; the other way round it would stay.
+            for name in [probe.leave, probe.enter] {
+                let program = kprobe(&mut observer.ebpf, name)?;
+                program.load().map_err(ObserveError::from_aya)?;
+                program
+                    .attach(probe.function, 0)
+                    .map_err(ObserveError::from_aya)?;
+            }
+        }
+        Ok(observer)
+    }
+
     /// Loads the programs, which the kernel verifies, without attaching them.
     fn load(sample_one_in: u32) -> Result<Self, ObserveError> {
         let threshold = sample::threshold(sample_one_in);
-        let mut ebpf = EbpfLoader::new()
-            .override_global("SAMPLE_THRESHOLD", &threshold, true)
-            .load(OBJECT)
-            .map_err(ObserveError::from_aya)?;
+        let mut loader = EbpfLoader::new();
+        loader.override_global("SAMPLE_THRESHOLD", &threshold, true);
+        let mut observer = Self::with_maps(&mut loader, sample_one_in)?;
         for name in PROGRAMS {
-            raw_tracepoint(&mut ebpf, name)?
+            raw_tracepoint(&mut observer.ebpf, name)?
                 .load()
                 .map_err(ObserveError::from_aya)?;
         }
+        Ok(observer)
+    }
+
+    /// Makes the maps.
+    fn with_maps(loader: &mut EbpfLoader<'_>, sample_one_in: u32) -> Result<Self, ObserveError> {
+        let mut ebpf = loader.load(OBJECT).map_err(ObserveError::from_aya)?;
         let logger = EbpfLogger::init(&mut ebpf).map_err(ObserveError::from_aya)?;
         let events = ebpf
             .take_map("EVENTS")
@@ -170,7 +203,7 @@ impl Observer {
             events,
             logger,
             sample_one_in,
-            timing: None,
+            timing: enable_stats(Stats::RunTime).ok(),
         })
     }
 
@@ -186,6 +219,7 @@ impl Observer {
         let lost = self.lost()?;
         Ok(Reading {
             observed: Observed {
+                only_times: false,
                 cells: self.cells()?,
                 cgroups: self.cgroups()?,
                 files: self.files()?,
@@ -217,6 +251,10 @@ impl Observer {
         self.timing.as_ref()?;
         let mut sum = 0;
         for (_, program) in self.ebpf.programs() {
+            // Only those for the module, or only those for a kernel without it, are loaded.
+            if program.fd().is_err() {
+                continue;
+            }
             let time = program.info().ok()?.run_time();
             sum += u64::try_from(time.as_nanos()).ok()?;
         }
@@ -335,6 +373,13 @@ fn raw_tracepoint<'a>(
         .ok_or(ObserveError::NotInObject(name))?
         .try_into()
         .map_err(ObserveError::from_aya)
+}
+
+fn kprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut KProbe, ObserveError> {
+    match ebpf.program_mut(name) {
+        Some(Program::KProbe(program)) => Ok(program),
+        _ => Err(ObserveError::NotInObject(name)),
+    }
 }
 
 /// Major and minor number of a device as the kernel counts it.

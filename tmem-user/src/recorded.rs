@@ -186,6 +186,7 @@ fn snapshot(reading: &Reading, sample_one_in: u32) -> Snapshot {
             })
             .collect(),
         observed: observed.then(|| Observed {
+            only_times: false,
             cells: cells(reading),
             cgroups: cgroups(reading),
             files: reading.files.iter().map(FileSnapshot::from).collect(),

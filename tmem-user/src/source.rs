@@ -215,6 +215,9 @@ pub fn pool_uuid(name: &str) -> [u8; 16] {
 /// What was measured operation by operation since the source was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
+    /// Of operations nothing but counts and times is told: neither cgroups nor files nor
+    /// single pages.
+    pub only_times: bool,
     /// One cell a (pool, op, outcome) that occurred.
     pub cells: Vec<CellSnapshot>,
     /// One entry a (cgroup, op, outcome) that occurred and is still kept.

@@ -1,5 +1,6 @@
 //! What a kernel without the module has itself, as a [`Source`]: zswap and zram,
-//! observed through the files that they offer. Nothing can be set here.
+//! observed through the files that they offer, their operations timed by eBPF. Nothing
+//! can be set here.
 //!
 //! zswap shows as pool 0, zram devices as the pools after it. A store is a page
 //! written into them, a hit a page read back. What the files do not tell is left
@@ -9,12 +10,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tmem_common::PAGE_SIZE;
+use tmem_common::event::{STOCK_ZRAM, STOCK_ZSWAP};
 use tmem_common::op::Outcome;
 use tmem_common::stats::Stats;
 
 use crate::interval::compression_ratio;
+use crate::observe::Observer;
+use crate::probes::probes;
 use crate::source::{
-    Change, OwnCost, PoolKind, PoolSnapshot, Snapshot, Source, SourceError, Tunable, Unmeasured,
+    CellSnapshot, Change, Observed, OwnCost, PoolKind, PoolSnapshot, Snapshot, Source, SourceError,
+    Tunable, Unmeasured,
 };
 use crate::system;
 use crate::units::{show_bytes, show_count};
@@ -27,6 +32,8 @@ const SECTOR: u64 = 512;
 /// zswap and zram of the kernel whose files are below a root directory.
 pub struct StockSource {
     root: PathBuf,
+    /// Times operations; else why it does not.
+    observer: Result<Box<Observer>, String>,
     cpu_ns_at_start: u64,
 }
 
@@ -35,8 +42,39 @@ impl StockSource {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
+            observer: Err("not asked for".to_owned()),
             cpu_ns_at_start: system::process_cpu_ns(),
         }
+    }
+
+    /// Observes the running kernel, and times the operations of its zswap and zram. That
+    /// they cannot be timed is no error: snapshots then say why.
+    pub fn timed() -> Self {
+        let mut source = Self::new("/");
+        let symbols = source.read("/proc/kallsyms").unwrap_or_default();
+        let release = source.read("/proc/sys/kernel/osrelease");
+        let version = system::parse_version(&release.unwrap_or_default());
+        let probes = probes(&symbols, version);
+        source.observer = if probes.functions.is_empty() {
+            Err("this kernel has no function of zswap or zram that could be timed".to_owned())
+        } else {
+            match Observer::attach_stock(&probes) {
+                Ok(observer) => Ok(Box::new(observer)),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        source
+    }
+
+    /// The times so far, by the pools that are there.
+    fn observe(&mut self, pools: &[PoolSnapshot]) -> Result<Observed, String> {
+        let observer = self.observer.as_mut().map_err(|why| why.clone())?;
+        let reading = observer.read().map_err(|error| error.to_string())?;
+        Ok(Observed {
+            only_times: true,
+            cells: cells_of(reading.observed.cells, pools),
+            ..Observed::default()
+        })
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -101,7 +139,7 @@ impl StockSource {
         }
         let percent = parameter("max_pool_percent").and_then(|text| text.parse::<u64>().ok());
         Some(PoolSnapshot {
-            id: 0,
+            id: STOCK_ZSWAP,
             uuid: uuid("zswap"),
             kind: PoolKind::Persistent,
             codec: parameter("compressor").unwrap_or_default(),
@@ -205,13 +243,35 @@ impl StockSource {
         }
         notes.push(
             "tmem would add: one budget for all of it, in bytes or percent, changed while it runs; \
-             codecs that change with pages stored; memory given back as pages go; latencies of \
-             every operation; figures by cgroup; sampled operations."
+             codecs that change with pages stored; memory given back as pages go; file pages; \
+             figures by cgroup and file; sampled operations."
                 .to_owned(),
         );
         notes.push("`tmem doctor` says whether it would work on this machine.".to_owned());
         notes
     }
+}
+
+/// The cells of the pools that are there. zram's are those of the device if there is one, else
+/// of a pool without a name: which device it was is not told.
+fn cells_of(cells: Vec<CellSnapshot>, pools: &[PoolSnapshot]) -> Vec<CellSnapshot> {
+    let mut zram = pools.iter().filter(|pool| pool.id != STOCK_ZSWAP);
+    let zram = match (zram.next(), zram.next()) {
+        (Some(only), None) => Some(only.id),
+        (first, _) => first.map(|_| STOCK_ZRAM),
+    };
+    let zswap = pools.iter().find(|pool| pool.id == STOCK_ZSWAP);
+    cells
+        .into_iter()
+        .filter_map(|cell| {
+            // The kernel asks a zswap that is off, too.
+            let pool = match cell.pool {
+                STOCK_ZSWAP => zswap?.id,
+                _ => zram?,
+            };
+            Some(CellSnapshot { pool, ..cell })
+        })
+        .collect()
 }
 
 /// The number after `name` in a text of lines such as /proc/vmstat's.
@@ -263,12 +323,22 @@ impl Source for StockSource {
             error,
         })?;
         let ram = field(&text, "MemTotal:").unwrap_or(0) * 1024;
-        let mut unmeasured = vec![Unmeasured {
-            what: "latency",
-            why: "zswap and zram do not time their operations".to_owned(),
-        }];
+        let mut unmeasured = Vec::new();
         let mut pools: Vec<PoolSnapshot> = self.zswap(ram, &mut unmeasured).into_iter().collect();
         pools.extend(self.zram());
+        let observed = match self.observe(&pools) {
+            Ok(observed) => {
+                let why = "only the tmem module tells of them".to_owned();
+                let what = "cgroups, files and events";
+                unmeasured.push(Unmeasured { what, why });
+                Some(observed)
+            }
+            Err(why) => {
+                let what = "latency";
+                unmeasured.push(Unmeasured { what, why });
+                None
+            }
+        };
         let mut totals = Stats::default();
         for pool in &pools {
             add(&mut totals, &pool.stats);
@@ -286,13 +356,17 @@ impl Source for StockSource {
             used_bytes: totals.store_bytes,
             limit_bytes: pools.iter().filter_map(|pool| pool.limit_bytes).sum(),
             pools,
+            observed,
             disk: system::parse_disk_traffic(&vmstat),
             refaults: system::parse_refaults(&vmstat),
             pressure: pressure.as_deref().and_then(system::parse_pressure),
             cost: OwnCost {
                 cpu_ns: system::process_cpu_ns().saturating_sub(self.cpu_ns_at_start),
                 resident_bytes: system::resident_bytes(),
-                programs_ns: None,
+                programs_ns: match &self.observer {
+                    Ok(observer) => observer.programs_ns(),
+                    Err(_) => None,
+                },
             },
             unmeasured,
             ..Snapshot::default()
@@ -311,5 +385,43 @@ impl Source for StockSource {
 
     fn set(&mut self, _: &str, _: &str) -> Result<Change, SourceError> {
         Err(nothing_to_set(&self.root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tmem_common::op::Op;
+
+    use super::*;
+    use crate::histogram::Histogram;
+
+    #[test]
+    fn times_are_of_the_pools_that_are_there() {
+        let cell = |pool| CellSnapshot {
+            pool,
+            op: Op::Get,
+            outcome: Outcome::Hit,
+            count: 1,
+            bytes: 0,
+            total_ns: 1,
+            histogram: Histogram::default(),
+        };
+        let of = |pools: &[u32]| -> Vec<u32> {
+            let pools: Vec<PoolSnapshot> = pools
+                .iter()
+                .map(|&id| PoolSnapshot {
+                    id,
+                    ..PoolSnapshot::default()
+                })
+                .collect();
+            let cells = vec![cell(STOCK_ZSWAP), cell(STOCK_ZRAM)];
+            let cells = cells_of(cells, &pools);
+            cells.iter().map(|cell| cell.pool).collect()
+        };
+        assert_eq!(of(&[]), [] as [u32; 0]);
+        assert_eq!(of(&[0]), [0]);
+        assert_eq!(of(&[3]), [3]);
+        assert_eq!(of(&[0, 1]), [0, 1]);
+        assert_eq!(of(&[0, 1, 2]), [0, STOCK_ZRAM]);
     }
 }

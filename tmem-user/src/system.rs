@@ -106,6 +106,14 @@ pub fn parse_refaults(vmstat: &str) -> Option<u64> {
     field(vmstat, "workingset_refault_file ").or_else(|| field(vmstat, "workingset_refault "))
 }
 
+/// The first two numbers of a kernel's release; zeroes if there are none.
+pub fn parse_version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(['.', '-', '+'])
+        .map_while(|n| n.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))

@@ -153,13 +153,17 @@ impl Tier {
     /// stays out, which shows what the kernel does by itself.
     pub(crate) fn start(context: &Context) -> Result<Self> {
         if context.option("backend") == Some("disk") {
-            let disk = SwapDisk::start(&context.swap()?)?;
-            return Ok(Self {
-                disk,
-                loaded: false,
-            });
+            return Ok(Self::without_module(SwapDisk::start(&context.swap()?)?));
         }
         Self::start_with(context, MODULE, "")
+    }
+
+    /// What the kernel does by itself with a disk that is on.
+    pub(crate) fn without_module(disk: SwapDisk) -> Self {
+        Self {
+            disk,
+            loaded: false,
+        }
     }
 
     /// The same with a chosen build and parameters of the module.

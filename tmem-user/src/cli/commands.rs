@@ -96,7 +96,11 @@ pub(super) fn open(global: &Global, watch: Watch) -> anyhow::Result<Box<dyn Sour
         return Ok(Box::new(EmbeddedSource::start(&spec, watch.sample_one_in)?));
     }
     if global.stock {
-        return Ok(Box::new(StockSource::new("/")));
+        return Ok(Box::new(if watch.observe {
+            StockSource::timed()
+        } else {
+            StockSource::new("/")
+        }));
     }
     Ok(Box::new(LiveSource::open(LiveOptions {
         root: global.sysfs.clone(),
@@ -265,7 +269,7 @@ async fn watch(global: &Global, top: &Top) -> anyhow::Result<u8> {
         recorded = Some(Duration::from_nanos(source.interval_ns())).filter(|time| !time.is_zero());
         Box::new(source)
     } else if without_module {
-        Box::new(StockSource::new("/"))
+        Box::new(StockSource::timed())
     } else {
         open(global, observation)?
     };

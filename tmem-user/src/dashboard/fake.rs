@@ -146,6 +146,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
             },
         ],
         observed: Some(Observed {
+            only_times: false,
             cells,
             cgroups,
             files,

@@ -94,6 +94,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_dashboard", dashboard::keys),
     ("tool_files", files::profit),
     ("tool_stock", tool::stock),
+    ("tool_stock_zram", tool::stock_zram),
     ("tool_drain", tool::drain),
     ("tool_rights", tool::rights),
     ("tool_no_module", tool::no_module),

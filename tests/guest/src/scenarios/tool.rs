@@ -16,6 +16,7 @@ use super::contents::Stage;
 use crate::context::Context;
 use crate::process;
 use crate::region::Region;
+use crate::swap::SwapDisk;
 use crate::tier::{self, Stats, Tier};
 
 /// Number of a user without any right.
@@ -176,7 +177,7 @@ pub(super) fn status(context: &Context) -> Result<()> {
 }
 
 /// Runs the tool with a command that waits, and `work` meanwhile; the module's counters
-/// before and after it, and what the tool printed.
+/// before and after it (zeroes without the module), and what the tool printed.
 pub(super) fn meanwhile(
     arguments: &[&str],
     work: impl FnOnce() -> Result<()>,
@@ -198,9 +199,13 @@ pub(super) fn meanwhile(
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let before = Stats::read()?;
+    let stats = || match tier::is_loaded() {
+        true => Stats::read(),
+        false => Ok(Stats::default()),
+    };
+    let before = stats()?;
     let worked = work();
-    let after = Stats::read()?;
+    let after = stats()?;
     fs::write(STOP, "")?;
     let output = child.wait_with_output().context("waiting for tmem")?;
     worked?;
@@ -387,18 +392,57 @@ pub(super) fn pageout(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
-/// Without the module zswap is observed, as the kernel counts it.
+/// What `tmem stats --stock` says of the time in which pages went out and came back; its counts
+/// and times of one pool have to agree with each other.
+fn timed(stage: &Stage, context: &Context, pool: u64) -> Result<Value> {
+    const PAGES: usize = 4000;
+    // What zswap keeps counts as the group's, too: a limit might leave no way out.
+    stage.group.lift_limit()?;
+    let (_, _, output) = meanwhile(&["stats", "--stock", "--json"], || {
+        let worker = stage.worker(|| {
+            let mut region = Region::anonymous(PAGES, context.seed)?;
+            region.write_all();
+            region.page_out(0, PAGES)?;
+            region.check_all(stage.tally);
+            Ok(())
+        })?;
+        worker.join()
+    })?;
+    let said: Value = serde_json::from_slice(&output.stdout).context("the tool's JSON")?;
+    let interval = &said["interval"];
+    let cells = interval["cells"]
+        .as_array()
+        .with_context(|| format!("nothing was timed: {}", said["unmeasured"]))?;
+    ensure!(
+        cells.iter().all(|cell| cell["pool"].as_u64() == Some(pool)),
+        "another pool than {pool}: {interval}"
+    );
+    for op in [Op::Put, Op::Get] {
+        let latency = &interval["latency"][op.name()];
+        let (p50, p99) = (latency["p50_ns"].as_u64(), latency["p99_ns"].as_u64());
+        ensure!(
+            p50 > Some(0) && p99 >= p50,
+            "{}: p50 {p50:?}, p99 {p99:?}",
+            op.name()
+        );
+    }
+    ensure!(interval["cgroups"].is_null(), "{interval}");
+    Ok(said)
+}
+
+/// Without the module zswap is observed, as the kernel counts it, and its operations are timed.
 pub(super) fn stock(context: &Context) -> Result<()> {
     const ZSWAP: &str = "/sys/module/zswap/parameters/enabled";
     let stage = Stage::new(context)?;
     fs::write(ZSWAP, "Y").context("enabling zswap")?;
-    let exercised = stage.exercise(context, context.number("stores")?);
+    let timed = timed(&stage, context, 0);
     let said = object(tmem(&["pools", "--stock", "--json"]));
     let status = succeed(tmem(&["status", "--stock"]));
     fs::write(ZSWAP, "N").context("disabling zswap")?;
-    exercised?;
-    let (said, status) = (said?, status?);
+    let (timed, said, status) = (timed?, said?, status?);
     ensure!(status.contains("tmem would add"), "{status}");
+    let puts = &timed["interval"]["latency"]["put"]["count"];
+    context.data(json!({ "timed": puts }));
     let pool = &said["pools"][0];
     ensure!(pool["name"] == "zswap", "{said}");
     // Counted since 5.19.
@@ -409,8 +453,35 @@ pub(super) fn stock(context: &Context) -> Result<()> {
             seen > 0 && seen <= stored,
             "{seen} of {stored} stores: {said}"
         );
+        // Large folios are stored with one call.
+        let (timed, counted) = (puts.as_u64(), timed["interval"]["stores"].as_u64());
+        ensure!(
+            timed > Some(0) && timed <= counted,
+            "{timed:?} of {counted:?} stores were timed"
+        );
     }
     stage.finish(context)
+}
+
+/// The same of a zram device that is swapped to.
+pub(super) fn stock_zram(context: &Context) -> Result<()> {
+    const SYSFS: &str = "/sys/block/zram0";
+    fs::write(format!("{SYSFS}/comp_algorithm"), "lz4").context("zram: lz4")?;
+    fs::write(format!("{SYSFS}/disksize"), "128M").context("zram: size")?;
+    let disk = SwapDisk::start(Path::new("/dev/zram0"))?;
+    let stage = Stage::on(Tier::without_module(disk))?;
+    let said = timed(&stage, context, 1)?;
+    let pool = &said["pools"][0];
+    ensure!(pool["name"] == "zram0", "{said}");
+    let puts = said["interval"]["latency"]["put"]["count"].as_u64();
+    let counted = said["interval"]["stores"].as_u64();
+    ensure!(
+        puts > Some(0) && puts <= counted,
+        "{puts:?} of {counted:?} stores were timed"
+    );
+    context.data(json!({ "timed": puts }));
+    stage.finish(context)?;
+    fs::write(format!("{SYSFS}/reset"), "1").context("zram: reset")
 }
 
 /// `tmem drain` empties a module in use, so that it can be unloaded at once.

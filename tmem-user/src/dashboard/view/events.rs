@@ -15,7 +15,7 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
     let Some(latest) = history.latest() else {
         return;
     };
-    let Some(observed) = &latest.observed else {
+    let Some(observed) = latest.observed.as_ref().filter(|o| !o.only_times) else {
         let inner = section(theme, buffer, area, "Events");
         draw_unmeasured(app, buffer, inner);
         return;

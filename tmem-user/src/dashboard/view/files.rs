@@ -22,7 +22,7 @@ pub(super) fn draw(app: &App, buffer: &mut Buffer, area: Rect) {
         .history()
         .latest()
         .and_then(|latest| latest.observed.as_ref());
-    if observed.is_none() {
+    if observed.is_none_or(|observed| observed.only_times) {
         let inner = section(theme, buffer, area, "Files");
         draw_unmeasured(app, buffer, inner);
         return;
