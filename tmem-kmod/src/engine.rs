@@ -535,7 +535,9 @@ impl<H: Host> Engine<H> {
                 .add_object(&records, owner, handle.pool, handle.object);
         }
         shard.part.prefetch_bucket(&records, owner, handle.index);
-        if let Body::Slot(slot) = page.body {
+        if H::KEEPS_DATA
+            && let Body::Slot(slot) = page.body
+        {
             store::prefetch_slot(&self.memory, slot.site, page.data.len());
         }
         home.count(page.body.outcome());
@@ -598,8 +600,10 @@ impl<H: Host> Engine<H> {
             object,
             index,
         };
-        // The destination is seldom in the caches, and can come while the entry is looked up.
-        memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
+        if H::KEEPS_DATA {
+            // The destination is seldom in the caches, and can come while the entry is looked up.
+            memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
+        }
         let mut scratch = self.scratch();
         let scratch = scratch.get();
         let Some(found) = self.find_data(home, handle, page, &mut scratch.data) else {
@@ -610,6 +614,7 @@ impl<H: Host> Engine<H> {
             return miss;
         };
         let good = match found.body {
+            _ if !H::KEEPS_DATA => true,
             Body::Fill(word) => {
                 codec::fill(page, word);
                 true
@@ -705,6 +710,17 @@ impl<H: Host> Engine<H> {
             removed,
             in_order,
         })
+    }
+
+    /// Asks the caches for the record of a page that is soon put or asked for. For those who know what
+    /// comes next, as replays do. Any context.
+    pub fn prefetch(&self, pool: u32, object: u64, index: u64) {
+        let records = self.records();
+        let shard = self.lock_shard(shard_of(pool, object));
+        let object = shard.part.find_object(&records, pool, object);
+        if object != 0 {
+            shard.part.prefetch_bucket(&records, object, index);
+        }
     }
 
     /// Whether a page is there. Any context.

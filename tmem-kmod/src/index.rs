@@ -554,7 +554,9 @@ impl Shard {
             let entry = records.entry(id);
             if entry.is(object, next.index) {
                 self.expected.entry = id;
-                if let Body::Slot(slot) = entry.body() {
+                if H::KEEPS_DATA
+                    && let Body::Slot(slot) = entry.body()
+                {
                     store::prefetch_data(records.memory, slot.site, slot.len as usize);
                 }
             }

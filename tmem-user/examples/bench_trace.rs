@@ -13,7 +13,7 @@ use tmem_common::policy::Policy;
 use tmem_user::trace::import;
 use tmem_user::trace::mrc::Style;
 use tmem_user::trace::reader::End;
-use tmem_user::trace::replay::{Setting, Sizes, replay};
+use tmem_user::trace::replay::{Arena, Setting, Sizes, replay};
 use tmem_user::trace::requests::{Request, Requests, Size};
 use tmem_user::trace::simulate::Simulator;
 use tmem_user::workload::Random;
@@ -133,6 +133,7 @@ fn main() -> anyhow::Result<()> {
         .chain(Policy::ALL.map(|policy| format!("simulator {}", policy.name())))
         .collect();
     let mut figures = vec![Vec::new(); names.len()];
+    let mut arena = Arena::default();
     for _ in 0..ROUNDS {
         figures[0].push(each(|| {
             let mut cache = Plain::new();
@@ -149,11 +150,13 @@ fn main() -> anyhow::Result<()> {
                 // What as many pages take, with bookkeeping.
                 limit_bytes: u64::from(HELD) * (PAGE_SIZE as u64 * 40 / 100),
                 codec: Sizes::Recorded,
-                policy: Policy::Lru,
+                policy: Some(Policy::Lru),
+                admission: None,
                 seed: 1,
                 keep_incompressible: None,
             };
-            let done = replay(&requests, &setting, &AtomicU64::new(0)).context("replaying")?;
+            let done =
+                replay(&requests, &setting, &mut arena, &AtomicU64::new(0)).context("replaying")?;
             black_box(done.hits);
             Ok(())
         })?);

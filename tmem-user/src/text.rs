@@ -55,6 +55,17 @@ impl Palette {
     }
 }
 
+/// The filled part of a horizontal bar of `width` columns, `share` (0 to 1) of it filled, and its
+/// columns; `widths` are eight widths of its end, the last one full.
+pub fn bar(widths: &[&str; 8], width: usize, share: f64) -> (String, usize) {
+    let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+    let mut filled = widths[7].repeat(eighths / 8);
+    if !eighths.is_multiple_of(8) {
+        filled.push_str(widths[eighths % 8 - 1]);
+    }
+    (filled, eighths.div_ceil(8))
+}
+
 /// An error and its causes in one line. Many an error's text ends with that of
 /// its cause, which is then not said twice.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {

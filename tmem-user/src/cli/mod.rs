@@ -2,6 +2,7 @@
 
 mod advise;
 mod args;
+mod bars;
 mod child;
 mod commands;
 mod compare;

@@ -9,12 +9,14 @@
 
 use std::collections::HashSet;
 
-use tmem_common::codec::Codec;
 use tmem_common::op::Op;
-use tmem_common::policy::Policy;
+use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, Policy};
+use tmem_common::sysfs::{POOL_ADMISSION_ALWAYS, POOL_ADMISSION_REFAULTED};
 
+use super::codecs::{Factors, KNOWN, Known};
+use super::record::PoolReading;
 use super::replay::{Replayed, Setting, Sizes};
-use super::requests::Requests;
+use super::requests::{Request, Requests};
 use crate::units::{show_bytes, size_value};
 
 /// A gain in the hit rate below this is not worth a change.
@@ -39,64 +41,6 @@ pub struct Advice {
     pub command: Option<String>,
 }
 
-/// How small a codec makes pages, and what that costs: `docs/benchmarks/codec.md`,
-/// anonymous memory, binaries and text.
-struct Known {
-    codec: Codec,
-    /// Bytes of a page for each byte of data.
-    ratios: [f64; 3],
-    /// ns to put a page and to get it, of anonymous memory.
-    put_ns: f64,
-    get_ns: f64,
-}
-
-const KNOWN: &[Known] = &[
-    Known {
-        codec: Codec::Lz4,
-        ratios: [2.917, 1.705, 2.498],
-        put_ns: 3994.0,
-        get_ns: 1463.0,
-    },
-    Known {
-        codec: Codec::Px64,
-        ratios: [3.543, 1.415, 1.304],
-        put_ns: 1469.0,
-        get_ns: 944.0,
-    },
-    Known {
-        codec: Codec::Adaptive,
-        ratios: [3.627, 1.755, 2.497],
-        put_ns: 1630.0,
-        get_ns: 881.0,
-    },
-    Known {
-        codec: Codec::Zstd,
-        ratios: [4.710, 2.243, 3.512],
-        put_ns: 11_759.0,
-        get_ns: 5411.0,
-    },
-];
-
-impl Known {
-    /// Bytes of data for a byte of `other`'s: the least, what is expected, the most.
-    fn factors(&self, other: &Self, swap: bool) -> [f64; 3] {
-        let mut by_kind = [0.0; 3];
-        for (factor, (ours, theirs)) in by_kind.iter_mut().zip(self.ratios.iter().zip(other.ratios))
-        {
-            *factor = theirs / ours;
-        }
-        let [anonymous, binaries, text] = by_kind;
-        let expected = if swap {
-            anonymous
-        } else {
-            (binaries * text).sqrt()
-        };
-        let least = by_kind.into_iter().fold(f64::INFINITY, f64::min);
-        let most = by_kind.into_iter().fold(0.0, f64::max);
-        [least, expected, most].map(|factor| factor.clamp(0.01, 10.0))
-    }
-}
-
 /// The settings to replay, and what is made of the results.
 pub struct Plan<'a> {
     requests: &'a Requests,
@@ -105,8 +49,19 @@ pub struct Plan<'a> {
     recorded: Option<u64>,
     seed: u64,
     limits: Vec<u64>,
-    codecs: Vec<(&'static Known, [f64; 3])>,
+    codecs: Vec<(&'static Known, Factors)>,
     current: Option<&'static Known>,
+    policies: Vec<Policy>,
+    admissions: Vec<Admission>,
+}
+
+/// Other ways to choose which pages are taken.
+#[derive(Clone, Copy, PartialEq)]
+enum Admission {
+    /// Whether pages that no codec makes smaller are kept.
+    KeepIncompressible(bool),
+    /// The admission of all ephemeral pools.
+    Pools(u32),
 }
 
 impl<'a> Plan<'a> {
@@ -126,21 +81,29 @@ impl<'a> Plan<'a> {
         .into_iter()
         .filter(|limit| (1 << 20..=most).contains(limit))
         .collect();
-        let recorded = requests.meta.tunables.get("codec");
-        let current = KNOWN
-            .iter()
-            .find(|known| recorded.is_some_and(|name| name == known.codec.name()));
-        let swap = requests
-            .pools
-            .iter()
-            .any(super::record::PoolReading::is_persistent);
+        let current = Known::of_trace(requests);
         let codecs = current.map_or_else(Vec::new, |current| {
             KNOWN
                 .iter()
                 .filter(|known| known.codec != current.codec)
-                .map(|known| (known, known.factors(current, swap)))
+                .map(|known| (known, known.factors(current, requests)))
                 .collect()
         });
+        let (mut policies, mut admissions) = (Vec::new(), Vec::new());
+        if let Some(keep) = keeps_incompressible(requests) {
+            admissions.push(Admission::KeepIncompressible(!keep));
+        }
+        if let Some(pool) = chosen_from(requests) {
+            let policy = requests.policy_of(pool);
+            policies.extend(Policy::ALL.into_iter().filter(|other| *other != policy));
+        }
+        // A cache in front of something has to take what was asked for.
+        if let Some(pool) = chosen_from(requests).filter(|_| !requests.meta.cache) {
+            let admission = requests.admission_of(pool);
+            let others = [ADMIT_ALL, ADMIT_REFAULTED, 1].into_iter();
+            let others = others.filter(|other| *other != admission);
+            admissions.extend(others.map(Admission::Pools));
+        }
         Self {
             requests,
             limit_bytes,
@@ -153,6 +116,8 @@ impl<'a> Plan<'a> {
             limits,
             codecs,
             current,
+            policies,
+            admissions,
         }
     }
 
@@ -160,16 +125,11 @@ impl<'a> Plan<'a> {
         Setting {
             limit_bytes,
             codec,
-            policy: Policy::Lru,
+            policy: None,
+            admission: None,
             seed: self.seed,
             keep_incompressible: None,
         }
-    }
-
-    /// Whether incompressible pages were kept; `None`: the trace does not tell.
-    fn keeps_incompressible(&self) -> Option<bool> {
-        let value = self.requests.meta.tunables.get("keep_incompressible")?;
-        Some(value == "1")
     }
 
     /// What is to be replayed, in this order.
@@ -181,17 +141,26 @@ impl<'a> Plan<'a> {
                 .map(|limit| self.setting(*limit, Sizes::Recorded)),
         );
         for (known, factors) in &self.codecs {
-            for factor in factors {
-                let sizes = Sizes::Scaled(known.codec.name().to_owned(), *factor);
+            for factor in [factors.least, factors.expected, factors.most] {
+                let sizes = Sizes::Scaled(known.codec.name().to_owned(), factor);
                 settings.push(self.setting(self.limit_bytes, sizes));
             }
         }
-        if let Some(keep) = self.keeps_incompressible() {
-            settings.push(Setting {
-                keep_incompressible: Some(!keep),
-                ..self.setting(self.limit_bytes, Sizes::Recorded)
-            });
-        }
+        let as_now = || self.setting(self.limit_bytes, Sizes::Recorded);
+        settings.extend(self.policies.iter().map(|policy| Setting {
+            policy: Some(*policy),
+            ..as_now()
+        }));
+        settings.extend(self.admissions.iter().map(|admission| match *admission {
+            Admission::KeepIncompressible(keep) => Setting {
+                keep_incompressible: Some(keep),
+                ..as_now()
+            },
+            Admission::Pools(admission) => Setting {
+                admission: Some(admission),
+                ..as_now()
+            },
+        }));
         settings.extend(
             self.recorded
                 .map(|limit| self.setting(limit, Sizes::Recorded)),
@@ -228,9 +197,20 @@ impl<'a> Plan<'a> {
         }
         let mut advice = vec![self.on_limit(&limits, off)];
         advice.extend(self.on_codec(&codecs, off));
-        if let (Some(keep), Some(result)) = (self.keeps_incompressible(), results.next()) {
-            advice.push(on_admission(keep, &outcome(result), off));
-        }
+        let policies: Vec<(Policy, Outcome)> = self
+            .policies
+            .iter()
+            .copied()
+            .zip(results.by_ref().map(outcome))
+            .collect();
+        advice.extend(self.on_policy(&policies, off));
+        let admissions: Vec<(Admission, Outcome)> = self
+            .admissions
+            .iter()
+            .copied()
+            .zip(results.by_ref().map(outcome))
+            .collect();
+        advice.extend(self.on_admission(&admissions, off));
         advice
     }
 
@@ -315,8 +295,7 @@ impl<'a> Plan<'a> {
             .max_by(|(_, one, _), (_, other, _)| one.gain.total_cmp(&other.gain));
         Some(match best {
             Some((known, result, off)) if result.gain > WORTH.max(off) => {
-                let more_ns = puts as f64 * (known.put_ns - current.put_ns)
-                    + hits as f64 * (known.get_ns - current.get_ns);
+                let more_ns = known.more_ns(current, puts, hits);
                 Advice {
                     what: "codec",
                     advice: format!("{} instead of {}", known.codec.name(), current.codec.name()),
@@ -334,6 +313,93 @@ impl<'a> Plan<'a> {
             ),
         })
     }
+
+    /// The command that gives all ephemeral pools this value; `None` where there are no pools to set.
+    fn set_pools(&self, name: &str, value: &str) -> Option<String> {
+        if self.requests.meta.cache {
+            return None;
+        }
+        let pools = self.requests.ephemeral();
+        let keys: Vec<String> = pools
+            .map(|pool| format!("pools.{}.{name}={value}", pool.id))
+            .collect();
+        Some(format!("tmem set {}", keys.join(" ")))
+    }
+
+    fn on_policy(&self, results: &[(Policy, Outcome)], off: f64) -> Option<Advice> {
+        let now = self.requests.policy_of(chosen_from(self.requests)?);
+        let best = best_of(results)?;
+        Some(match best {
+            (policy, result) if result.gain > WORTH.max(off) => Advice {
+                what: "policy",
+                advice: format!("{} instead of {}", policy.name(), now.name()),
+                gain: result.gain,
+                uncertainty: off,
+                memory: result.memory,
+                cpu: None,
+                command: self.set_pools("policy", policy.name()),
+            },
+            _ => keep("policy", now.name(), off),
+        })
+    }
+
+    fn on_admission(&self, results: &[(Admission, Outcome)], off: f64) -> Option<Advice> {
+        let (admission, result) = best_of(results)?;
+        if result.gain <= WORTH.max(off) {
+            let mut taken = Vec::new();
+            if let Some(keep) = keeps_incompressible(self.requests) {
+                let verb = if keep { "kept" } else { "refused" };
+                taken.push(format!("incompressible pages are {verb}"));
+            }
+            if let Some(pool) = chosen_from(self.requests).filter(|_| !self.requests.meta.cache) {
+                let of_file_pages = self
+                    .requests
+                    .pool_tunable(pool, "admission")
+                    .unwrap_or(POOL_ADMISSION_ALWAYS);
+                taken.push(format!("ephemeral pools take pages {of_file_pages}"));
+            }
+            return Some(keep("admission", &taken.join(", "), off));
+        }
+        let (advice, command) = match *admission {
+            Admission::KeepIncompressible(keep) => {
+                let verb = if keep { "keep" } else { "refuse" };
+                (
+                    format!("{verb} incompressible pages"),
+                    Some(format!("tmem set keep_incompressible={}", u8::from(keep))),
+                )
+            }
+            Admission::Pools(number) => {
+                let (what, value) = match number {
+                    ADMIT_ALL => ("all pages", POOL_ADMISSION_ALWAYS.to_owned()),
+                    ADMIT_REFAULTED => (
+                        "only pages that were asked for since they were offered before",
+                        POOL_ADMISSION_REFAULTED.to_owned(),
+                    ),
+                    offers => ("only pages that were offered before", offers.to_string()),
+                };
+                (
+                    format!("ephemeral pools: {what}"),
+                    self.set_pools("admission", &value),
+                )
+            }
+        };
+        Some(Advice {
+            what: "admission",
+            advice,
+            gain: result.gain,
+            uncertainty: off,
+            memory: result.memory,
+            cpu: None,
+            command,
+        })
+    }
+}
+
+/// What gains most.
+fn best_of<T>(results: &[(T, Outcome)]) -> Option<&(T, Outcome)> {
+    results
+        .iter()
+        .max_by(|(_, one), (_, other)| one.gain.total_cmp(&other.gain))
 }
 
 /// What came of a setting, compared with the recorded one.
@@ -343,29 +409,26 @@ struct Outcome {
     memory: i64,
 }
 
-fn on_admission(keep_now: bool, other: &Outcome, off: f64) -> Advice {
-    if other.gain <= WORTH.max(off) {
-        let name = if keep_now {
-            "incompressible pages are kept"
-        } else {
-            "incompressible pages are refused"
-        };
-        return keep("admission", name, off);
+/// Whether incompressible pages were kept; `None`: the trace does not tell.
+fn keeps_incompressible(requests: &Requests) -> Option<bool> {
+    let value = requests.meta.tunables.get("keep_incompressible")?;
+    Some(value == "1")
+}
+
+/// The ephemeral pool that was asked for most; `None` when none was.
+fn chosen_from(requests: &Requests) -> Option<u32> {
+    if requests.meta.cache {
+        return Some(0);
     }
-    let (advice, value) = if keep_now {
-        ("refuse incompressible pages", 0)
-    } else {
-        ("keep incompressible pages", 1)
+    let gets = |pool: &PoolReading| {
+        let of_pool = |request: &&Request| request.op == Op::Get && request.pool == pool.id;
+        requests.list.iter().filter(of_pool).count()
     };
-    Advice {
-        what: "admission",
-        advice: advice.to_owned(),
-        gain: other.gain,
-        uncertainty: off,
-        memory: other.memory,
-        cpu: None,
-        command: Some(format!("tmem set keep_incompressible={value}")),
-    }
+    let pools = requests.ephemeral().map(|pool| (gets(pool), pool.id));
+    pools
+        .max()
+        .filter(|(gets, _)| *gets > 0)
+        .map(|(_, pool)| pool)
 }
 
 fn keep(what: &'static str, value: &str, uncertainty: f64) -> Advice {
@@ -377,5 +440,119 @@ fn keep(what: &'static str, value: &str, uncertainty: f64) -> Advice {
         memory: 0,
         cpu: None,
         command: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tmem_common::op::OUTCOMES;
+
+    use super::*;
+    use crate::trace::reader::End;
+    use crate::trace::record::Meta;
+    use crate::trace::requests::Size;
+
+    /// A get of a file page, of a machine with two pools of such pages.
+    fn requests() -> Requests {
+        let tunables = [
+            ("keep_incompressible", "1"),
+            ("pools.3.policy", "lru"),
+            ("pools.3.admission", "always"),
+        ];
+        let pool = |id| PoolReading {
+            id,
+            kind: "ephemeral".to_owned(),
+            ..PoolReading::default()
+        };
+        Requests {
+            meta: Meta {
+                tunables: tunables
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+                ..Meta::default()
+            },
+            pools: vec![pool(3), pool(4)],
+            before: Vec::new(),
+            list: vec![Request {
+                op: Op::Get,
+                pool: 3,
+                object: 0,
+                index: 0,
+                size: Size::Unknown,
+            }],
+            sizes: Vec::new(),
+            one_in: 1,
+            readings: None,
+            end: End::Open,
+        }
+    }
+
+    /// What [`Plan::advice`] makes of these hits in a thousand gets.
+    fn advised(hits: impl Fn(&Setting) -> u64) -> Vec<Advice> {
+        let requests = requests();
+        let plan = Plan::new(&requests, 64 << 20, 1);
+        let replayed: Vec<Replayed> = plan
+            .settings()
+            .iter()
+            .map(|setting| Replayed {
+                requests: 1000,
+                gets: 1000,
+                hits: hits(setting),
+                outcomes: [0; OUTCOMES],
+                refused: 0,
+                evicted: 0,
+                pages: 100,
+                used_bytes: setting.limit_bytes,
+                wall: Duration::ZERO,
+            })
+            .collect();
+        plan.advice(&replayed)
+    }
+
+    fn command<'a>(advice: &'a [Advice], what: &str) -> Option<&'a str> {
+        let line = advice.iter().find(|line| line.what == what);
+        line.and_then(|line| line.command.as_deref())
+    }
+
+    #[test]
+    fn the_policy_that_gains_most_is_for_every_pool() {
+        let advice = advised(|setting| match setting.policy {
+            Some(Policy::Sieve) => 600,
+            Some(Policy::S3Fifo) => 580,
+            _ => 500,
+        });
+        let wanted = "tmem set pools.3.policy=sieve pools.4.policy=sieve";
+        assert_eq!(command(&advice, "policy"), Some(wanted));
+        assert_eq!(command(&advice, "admission"), None);
+        let line = advice.iter().find(|line| line.what == "policy");
+        assert!(line.is_some_and(|line| (line.gain - 0.1).abs() < 1e-9));
+    }
+
+    #[test]
+    fn admission_is_of_pools_or_of_incompressible_pages() {
+        let advice = advised(|setting| match setting.admission {
+            Some(ADMIT_REFAULTED) => 600,
+            _ => 500,
+        });
+        let wanted = "tmem set pools.3.admission=refaulted pools.4.admission=refaulted";
+        assert_eq!(command(&advice, "admission"), Some(wanted));
+        assert_eq!(command(&advice, "policy"), None);
+        let advice = advised(|setting| match setting.keep_incompressible {
+            Some(false) => 600,
+            _ => 500,
+        });
+        let wanted = "tmem set keep_incompressible=0";
+        assert_eq!(command(&advice, "admission"), Some(wanted));
+    }
+
+    #[test]
+    fn what_gains_nothing_is_left_as_it_is() {
+        let advice = advised(|_| 500);
+        let names: Vec<&str> = advice.iter().map(|line| line.what).collect();
+        assert_eq!(names, ["limit", "policy", "admission"]);
+        assert_eq!(command(&advice, "policy"), None);
+        assert_eq!(command(&advice, "admission"), None);
     }
 }

@@ -2,6 +2,7 @@
 //! writes and reads it. `docs/reference/trace-format.md` is the specification.
 
 pub mod advise;
+pub mod codecs;
 pub mod curve;
 pub mod export;
 pub mod format;

@@ -4,12 +4,14 @@
 //! A page's contents are not in a trace, only how small they became. So the
 //! engine gets pages that carry their compressed size, and a codec that reports
 //! it: index, store, budget and eviction are the engine's, compression costs
-//! nothing, and no data is copied. When only one page in N is replayed, the budget is divided by N
+//! nothing, and no data is copied. One thread asks it, so that its locks exclude nobody. When only one page in N is replayed, the budget is divided by N
 //! (miniature simulation, Waldspurger et al., USENIX ATC 2017).
 
+use std::cell::Cell;
 use std::io;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tmem_common::PAGE_SIZE;
@@ -17,11 +19,12 @@ use tmem_common::codec::Codec;
 use tmem_common::event::WHOLE_OBJECT;
 use tmem_common::op::{Op, Outcome};
 use tmem_common::policy::Policy;
-use tmem_kmod::userspace::{Options, UserHost, boxed_engine};
+use tmem_kmod::userspace::boxed_engine;
 use tmem_kmod::{
     Engine, Frame, Host, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Scratch,
 };
 
+use super::codecs::Known;
 use super::record::PoolReading;
 use super::requests::{Request, Requests, Size};
 use crate::workload::Random;
@@ -33,8 +36,10 @@ pub struct Setting {
     pub limit_bytes: u64,
     /// How large pages are.
     pub codec: Sizes,
-    /// Which pages of ephemeral pools go first.
-    pub policy: Policy,
+    /// Which pages of ephemeral pools go first; `None`: as recorded.
+    pub policy: Option<Policy>,
+    /// Which pages ephemeral pools take, as a pool's admission; `None`: as recorded.
+    pub admission: Option<u32>,
     /// Start of the random numbers that stand for sizes that the trace does not tell.
     pub seed: u64,
     /// Whether pages that no codec makes smaller are kept; `None`: as recorded.
@@ -105,10 +110,18 @@ impl Replayed {
     }
 
     /// CPU time in ns that these operations would have taken, for all pages, by the
-    /// mean durations while it was recorded; `None` where one is not known.
-    pub fn cpu_ns(&self, requests: &Requests) -> Option<f64> {
+    /// mean durations while it was recorded, and by what is known of the codec if it is another;
+    /// `None` where one is not known.
+    pub fn cpu_ns(&self, requests: &Requests, codec: &Sizes) -> Option<f64> {
         let means = requests.mean_ns();
-        let mut sum = 0.0;
+        let mut sum = match codec {
+            Sizes::Recorded => 0.0,
+            Sizes::None => return None,
+            Sizes::Scaled(name, _) => {
+                let puts = self.outcomes[Outcome::Stored as usize];
+                Known::named(name)?.more_ns(Known::of_trace(requests)?, puts, self.hits)
+            }
+        };
         for outcome in Outcome::ALL {
             let op = match outcome {
                 Outcome::Hit | Outcome::Miss | Outcome::Corrupt => Op::Get,
@@ -122,7 +135,7 @@ impl Replayed {
                 sum += count as f64 * means[op as usize][outcome as usize]?;
             }
         }
-        Some(sum * f64::from(requests.one_in))
+        Some(sum.max(0.0) * f64::from(requests.one_in))
     }
 }
 
@@ -140,46 +153,136 @@ pub enum ReplayError {
 /// The codec that the engine is told to use; any of the host's would do.
 const MODEL: Codec = Codec::Zstd;
 
-/// A process as the engine's surroundings, with a codec that reports the size
-/// that a page carries.
-struct ModelHost {
-    host: UserHost,
-    maintenance: AtomicBool,
+/// Memory that one replay after the other takes its pages from: the system has to find and clear
+/// it only once.
+#[derive(Default)]
+pub struct Arena {
+    base: Option<NonNull<u8>>,
+    bytes: usize,
 }
 
-// SAFETY: memory, locks and scratches are those of the wrapped host, which keeps the promises.
-unsafe impl Host for ModelHost {
+// SAFETY: memory of its own, tied to no thread.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    /// The address of so many bytes, whatever they contain; page-aligned.
+    fn at_least(&mut self, bytes: usize) -> io::Result<NonNull<u8>> {
+        if let Some(base) = self.base.filter(|_| self.bytes >= bytes) {
+            return Ok(base);
+        }
+        *self = Self::default();
+        // SAFETY: a new mapping, which touches no other.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        let base = NonNull::new(base.cast::<u8>()).filter(|_| base != libc::MAP_FAILED);
+        let base = base.ok_or_else(io::Error::last_os_error)?;
+        // Records lie all over it: with small pages most looks at one would have to find its page's
+        // address first, which a kernel's own memory spares it.
+        // SAFETY: advice on that mapping, which changes no contents. Where it is not taken, replays
+        // are slower.
+        let _ = unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        *self = Self {
+            base: Some(base),
+            bytes,
+        };
+        Ok(base)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if let Some(base) = self.base {
+            // SAFETY: the mapping that at_least made; who used it had borrowed the arena.
+            unsafe { libc::munmap(base.as_ptr().cast(), self.bytes) };
+        }
+    }
+}
+
+/// A thread as the engine's surroundings, with a codec that reports the size that a
+/// page carries. It may be moved but not shared: [`Replay`] keeps it to itself.
+struct ModelHost<'a> {
+    arena: PhantomData<&'a mut Arena>,
+    /// Where frame 0 would be.
+    base: NonNull<u8>,
+    /// Frames that were given back.
+    free: Cell<Vec<Frame>>,
+    /// Never handed out: this one and those up to `end`.
+    fresh: Cell<Frame>,
+    end: Frame,
+    maintenance: Cell<bool>,
+    evictions: Cell<u64>,
+    scratch: Cell<Option<Box<Scratch>>>,
+}
+
+impl<'a> ModelHost<'a> {
+    fn new(arena: &'a mut Arena, bytes: u64) -> io::Result<Self> {
+        // Frame 0 names no page, so one more than asked for.
+        let frames = (bytes / PAGE_SIZE as u64).clamp(1, u64::from(u32::MAX) - 2) + 1;
+        Ok(Self {
+            arena: PhantomData,
+            base: arena.at_least(frames as usize * PAGE_SIZE)?,
+            free: Cell::default(),
+            fresh: Cell::new(1),
+            end: frames as Frame,
+            maintenance: Cell::new(false),
+            evictions: Cell::new(0),
+            scratch: Cell::new(None),
+        })
+    }
+}
+
+// SAFETY: it is asked by one thread at a time, since the engine of a replay is never shared.
+unsafe impl Sync for ModelHost<'_> {}
+
+// SAFETY: frames come from the free list or above it, are in [1, end) and lie in the arena, which is
+// borrowed; with one thread each lock is held by one at the most, and everything is in order; a scratch
+// is taken out while it is used.
+unsafe impl Host for ModelHost<'_> {
     const KEEPS_DATA: bool = false;
 
     fn page_base(&self) -> *mut u8 {
-        self.host.page_base()
+        self.base.as_ptr()
     }
 
-    fn page_alloc(&self, may_sleep: bool) -> Option<Frame> {
-        self.host.page_alloc(may_sleep)
+    fn page_alloc(&self, _: bool) -> Option<Frame> {
+        let mut free = self.free.take();
+        let used_before = free.pop();
+        self.free.set(free);
+        used_before.or_else(|| {
+            let fresh = self.fresh.get();
+            (fresh < self.end).then(|| self.fresh.replace(fresh + 1))
+        })
     }
 
     unsafe fn page_free(&self, frame: Frame) {
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.host.page_free(frame) }
+        let mut free = self.free.take();
+        free.push(frame);
+        self.free.set(free);
     }
 
-    fn lock(&self, i: usize) -> usize {
-        self.host.lock(i)
+    fn lock(&self, _: usize) -> usize {
+        0
     }
 
-    unsafe fn unlock(&self, i: usize, flags: usize) {
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.host.unlock(i, flags) }
-    }
+    unsafe fn unlock(&self, _: usize, _: usize) {}
 
     fn scratch_get(&self) -> NonNull<Scratch> {
-        self.host.scratch_get()
+        let kept = self.scratch.take();
+        NonNull::from(Box::leak(kept.unwrap_or_else(Scratch::boxed)))
     }
 
     unsafe fn scratch_put(&self, scratch: NonNull<Scratch>) {
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.host.scratch_put(scratch) }
+        // SAFETY: it is a box's, leaked in scratch_get, and nobody uses it any more.
+        self.scratch
+            .set(Some(unsafe { Box::from_raw(scratch.as_ptr()) }));
     }
 
     fn codec_available(&self, codec: Codec) -> bool {
@@ -194,28 +297,26 @@ unsafe impl Host for ModelHost {
         true
     }
 
-    fn evicted(&self, pool: u32, object: u64, index: u64, bytes: u32, owner: u64) {
-        self.host.evicted(pool, object, index, bytes, owner);
+    fn evicted(&self, _: u32, _: u64, _: u64, _: u32, _: u64) {
+        self.evictions.set(self.evictions.get() + 1);
     }
 
     fn wake_maintenance(&self) {
-        self.maintenance.store(true, Relaxed);
+        self.maintenance.set(true);
     }
 
     fn pin(&self) -> bool {
-        self.host.pin()
+        true
     }
 
-    fn unpin(&self) {
-        self.host.unpin();
-    }
+    fn unpin(&self) {}
 }
 
 /// An engine with the pools of a trace.
 struct Replay<'a> {
     requests: &'a Requests,
     setting: &'a Setting,
-    engine: Box<Engine<ModelHost>>,
+    engine: Box<Engine<ModelHost<'a>>>,
     /// The engine's number of each of the trace's pools.
     pools: Vec<(u32, u32)>,
     /// The page that is put: all but its first bytes is the same for all.
@@ -227,6 +328,9 @@ struct Replay<'a> {
 
 /// Requests between two looks at what is to be maintained and told.
 const BATCH: usize = 256;
+/// Requests whose records are fetched into the caches at the same time. Else a request would wait for
+/// memory twice, one after the other: for its bucket and for its record.
+const AHEAD: usize = 16;
 
 /// Replays all requests, counting them in `done` as it goes.
 ///
@@ -235,9 +339,10 @@ const BATCH: usize = 256;
 pub fn replay(
     requests: &Requests,
     setting: &Setting,
+    arena: &mut Arena,
     done: &AtomicU64,
 ) -> Result<Replayed, ReplayError> {
-    let mut replay = Replay::new(requests, setting)?;
+    let mut replay = Replay::new(requests, setting, arena)?;
     for put in requests.untouched() {
         replay.put(&put);
     }
@@ -245,20 +350,27 @@ pub fn replay(
         replay.put(put);
     }
     replay.result = Replayed::nothing();
-    let evicted_before = replay.engine.host().host.evictions();
+    let evicted_before = replay.engine.host().evictions.get();
     let started = Instant::now();
     for batch in requests.list.chunks(BATCH) {
-        for request in batch {
-            replay.step(request);
+        for few in batch.chunks(AHEAD) {
+            for request in few {
+                let (object, index) = replay.place(request);
+                let pool = replay.pool(request.pool);
+                replay.engine.prefetch(pool, object, index);
+            }
+            for request in few {
+                replay.step(request);
+            }
         }
-        if replay.engine.host().maintenance.swap(false, Relaxed) {
+        if replay.engine.host().maintenance.replace(false) {
             while replay.engine.maintain() {}
         }
         done.fetch_add(batch.len() as u64, Relaxed);
     }
     let wall = started.elapsed();
     let scale = u64::from(requests.one_in);
-    let evicted = replay.engine.host().host.evictions() - evicted_before;
+    let evicted = replay.engine.host().evictions.get() - evicted_before;
     let mut result = replay.result;
     result.outcomes[Outcome::Evicted as usize] = evicted;
     Ok(Replayed {
@@ -287,18 +399,14 @@ impl Replayed {
 }
 
 impl<'a> Replay<'a> {
-    fn new(requests: &'a Requests, setting: &'a Setting) -> Result<Self, ReplayError> {
+    fn new(
+        requests: &'a Requests,
+        setting: &'a Setting,
+        arena: &'a mut Arena,
+    ) -> Result<Self, ReplayError> {
         let limit_bytes = setting.limit_bytes / u64::from(requests.one_in);
-        let host = ModelHost {
-            host: UserHost::new(&Options {
-                // Address space only; the budget is what is used of it.
-                arena_bytes: limit_bytes.saturating_mul(2).max(64 << 20),
-                limit_bytes,
-                maintenance_thread: false,
-                poison: false,
-            }),
-            maintenance: AtomicBool::new(false),
-        };
+        // Address space only; the budget is what is used of it.
+        let host = ModelHost::new(arena, limit_bytes.saturating_mul(2).max(64 << 20))?;
         let engine = boxed_engine(host, limit_bytes);
         let codec = match setting.codec {
             Sizes::None => Codec::None,
@@ -323,8 +431,7 @@ impl<'a> Replay<'a> {
         replay.page[PAGE_SIZE - 1] = 1;
         if requests.meta.cache {
             let number = replay.add_pool(0, 0)?;
-            let policy = replay.setting.policy as u32;
-            replay.engine.set_pool_policy(number, policy)?;
+            replay.choose(number, 0)?;
         }
         for pool in &requests.pools {
             let flags = if pool.is_persistent() {
@@ -351,10 +458,25 @@ impl<'a> Replay<'a> {
         Ok(number)
     }
 
+    /// What an ephemeral pool takes and lets go.
+    fn choose(&self, number: u32, id: u32) -> Result<(), PoolError> {
+        let (setting, requests) = (self.setting, self.requests);
+        let policy = setting.policy.unwrap_or_else(|| requests.policy_of(id));
+        self.engine.set_pool_policy(number, policy as u32)?;
+        let admission = setting
+            .admission
+            .unwrap_or_else(|| requests.admission_of(id));
+        self.engine.set_pool_admission(number, admission)?;
+        let ratio = requests.pool_tunable(id, "max_ratio");
+        match ratio.and_then(|percent| percent.parse().ok()) {
+            Some(percent) => self.engine.set_pool_max_ratio(number, percent),
+            None => Ok(()),
+        }
+    }
+
     fn settle(&self, number: u32, pool: &PoolReading) -> Result<(), PoolError> {
         if !pool.is_persistent() {
-            let policy = self.setting.policy as u32;
-            self.engine.set_pool_policy(number, policy)?;
+            self.choose(number, pool.id)?;
         }
         if pool.weight > 0 {
             self.engine.set_pool_weight(number, pool.weight)?;

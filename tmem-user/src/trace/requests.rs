@@ -8,6 +8,7 @@ use std::io::Read;
 use tmem_common::PAGE_SIZE;
 use tmem_common::event::{Event, WHOLE_OBJECT};
 use tmem_common::op::{OPS, OUTCOMES, Op, Outcome};
+use tmem_common::policy::{ADMIT_ALL, Policy, admission_of};
 use tmem_common::sample::{is_sampled, threshold};
 
 use super::TraceError;
@@ -193,6 +194,32 @@ impl Requests {
                     size: Size::Unknown,
                 })
             })
+    }
+
+    /// What a tunable of a pool was when the recording began.
+    pub fn pool_tunable(&self, pool: u32, name: &str) -> Option<&str> {
+        let value = self.meta.tunables.get(&format!("pools.{pool}.{name}"))?;
+        Some(value)
+    }
+
+    /// Which pages of an ephemeral pool went first while it was recorded; least recently used
+    /// where the trace does not tell.
+    pub fn policy_of(&self, pool: u32) -> Policy {
+        self.pool_tunable(pool, "policy")
+            .and_then(Policy::from_name)
+            .unwrap_or(Policy::Lru)
+    }
+
+    /// Which pages an ephemeral pool took; all where the trace does not tell.
+    pub fn admission_of(&self, pool: u32) -> u32 {
+        self.pool_tunable(pool, "admission")
+            .and_then(admission_of)
+            .unwrap_or(ADMIT_ALL)
+    }
+
+    /// The ephemeral pools.
+    pub fn ephemeral(&self) -> impl Iterator<Item = &PoolReading> {
+        self.pools.iter().filter(|pool| !pool.is_persistent())
     }
 
     /// Share of gets that hit while it was recorded, of all pages; `None` if there were none.

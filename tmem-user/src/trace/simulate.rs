@@ -141,7 +141,7 @@ pub struct Simulator {
     /// Nodes that were in use.
     free: Vec<u32>,
     ids: Map<u32>,
-    /// The pages of each object, where whole objects may be flushed.
+    /// Names of each object's pages, where whole objects may be flushed, and of some that went.
     objects: HashMap<(u32, u64), Vec<u64>>,
     /// Pages of which something was seen: of others it is not known whether they were there.
     seen: Map<()>,
@@ -216,6 +216,19 @@ impl Simulator {
         true
     }
 
+    /// Makes a page the object's. Names of pages that went are dropped when the list is full, which
+    /// grows only if half of it is needed: a page costs a bounded number of looks in the mean.
+    fn join(&mut self, object: (u32, u64), name: u64) {
+        let list = self.objects.entry(object).or_default();
+        if list.len() == list.capacity() {
+            list.sort_unstable();
+            list.dedup();
+            list.retain(|name| self.ids.contains_key(name));
+            list.reserve(list.len().max(4));
+        }
+        list.push(name);
+    }
+
     /// Takes the next request.
     pub fn request(&mut self, request: &Request) {
         let page = (request.pool, request.object);
@@ -244,7 +257,7 @@ impl Simulator {
                 self.seen.insert(name, ());
                 let replaces = self.remove(name);
                 if !replaces {
-                    self.objects.entry(page).or_default().push(name);
+                    self.join(page, name);
                 }
                 self.insert(name, replaces);
             }
@@ -328,5 +341,39 @@ impl Miniature {
         // which any cache holds (SHARDS-adj, FAST 2015, section 3).
         let wanted = self.gets.0 as f64 / self.one_in;
         Some((share * self.gets.1 as f64 / wanted).clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::requests::Size;
+
+    #[test]
+    fn an_object_whose_pages_come_and_go_takes_no_more_memory() {
+        let request = |op, index| Request {
+            op,
+            pool: 1,
+            object: 2,
+            index,
+            size: Size::Unknown,
+        };
+        let mut cache = Simulator::new(Policy::Lru, Style::Exclusive, 100);
+        for round in 0..10_000 {
+            cache.request(&request(Op::Put, round % 10));
+            cache.request(&request(Op::Get, round % 10));
+        }
+        for index in 0..10 {
+            cache.request(&request(Op::Put, index));
+        }
+        let names = &cache.objects[&(1, 2)];
+        assert!(names.capacity() <= 40, "{}", names.capacity());
+        assert_eq!((cache.gets(), cache.hits()), (10_000, 10_000));
+        // All that are there go with the object.
+        cache.request(&request(Op::Flush, WHOLE_OBJECT));
+        for index in 0..10 {
+            cache.request(&request(Op::Get, index));
+        }
+        assert_eq!((cache.gets(), cache.hits()), (10_010, 10_000));
     }
 }

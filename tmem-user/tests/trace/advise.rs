@@ -1,5 +1,6 @@
 //! `tmem advise` and `tmem report` on recordings of the embedded engine.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -49,7 +50,7 @@ fn too_small_a_budget_is_to_grow() {
         .iter()
         .filter_map(|row| row["setting"].as_str())
         .collect();
-    assert_eq!(names, ["limit", "codec", "admission"]);
+    assert_eq!(names, ["limit", "codec", "policy", "admission"]);
     let number = |row: &Value, name: &str| -> f64 {
         let text = row[name].as_str().expect("a text");
         text.trim_start_matches('\u{b1}').parse().expect("a number")
@@ -61,6 +62,36 @@ fn too_small_a_budget_is_to_grow() {
     let gain = number(&rows[0], "hit_rate");
     assert!(gain > number(&rows[0], "uncertainty"), "{rows:?}");
     assert!(number(&rows[0], "memory_mib") > 0.0, "{rows:?}");
+}
+
+#[test]
+fn a_policy_that_scans_do_not_harm_is_advised() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = |name: &str| directory.path().join(name).display().to_string();
+    let (csv, trace) = (name("a.csv"), name("a.trace"));
+    // The same pages twice, and then as many as push them out that never come again.
+    let mut text = "id\n".to_owned();
+    for round in 0..10 {
+        let again = (0..1000).chain(0..1000);
+        let once = (1 + round) * 10_000..(1 + round) * 10_000 + 1500;
+        for page in again.chain(once) {
+            text.push_str(&format!("{page}\n"));
+        }
+    }
+    fs::write(&csv, text).expect("a file");
+    let import = [
+        "import", &csv, "--format", "csv", "--id", "id", "-o", &trace,
+    ];
+    assert!(tmem(&import).status.success());
+    let rows = rows(&tmem(&["--json", "advise", &trace, "--limit", "8M"]));
+    let policy = rows.iter().find(|row| row["setting"] == "policy");
+    let policy = policy.unwrap_or_else(|| panic!("{rows:?}"));
+    let advice = policy["advice"].as_str().expect("a text");
+    assert!(advice.ends_with(" instead of lru"), "{rows:?}");
+    let gain = policy["hit_rate"].as_str().expect("a text");
+    assert!(gain.parse::<f64>().expect("a number") > 5.0, "{rows:?}");
+    // It is of no pool that could be set.
+    assert!(policy["command"].is_null(), "{rows:?}");
 }
 
 #[test]
@@ -76,9 +107,10 @@ fn more_than_enough_is_left_alone() {
         "--sample",
         "1/1",
     ]));
-    assert_eq!(rows.len(), 3, "{rows:?}");
-    assert!(rows[1]["command"].is_null(), "{rows:?}");
-    assert!(rows[2]["command"].is_null(), "{rows:?}");
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in &rows[1..] {
+        assert!(row["command"].is_null(), "{rows:?}");
+    }
     // Where a busy machine got so little done that a quarter nearly holds it, less may do.
     let memory = rows[0]["memory_mib"].as_str().expect("a text");
     assert!(

@@ -146,6 +146,17 @@ fn a_csv_trace_is_imported_and_replayed() {
         assert!(number(row, "miss_rate") >= number(next, "miss_rate") - 0.05);
         assert_eq!(number(row, "error"), 0.0);
     }
+    // What a sample costs in accuracy is said when it is asked for.
+    for sample in [["--sample", "1/3"], ["--pages", "100"]] {
+        let arguments = [&["mrc", &trace, "--exact"][..], &sample].concat();
+        let text = String::from_utf8(tmem(&arguments).stdout).expect("UTF-8");
+        let (_, error) = text
+            .split_once("mean absolute error ")
+            .unwrap_or_else(|| panic!("{text}"));
+        let (error, _) = error.split_once(',').expect("a number and what it is of");
+        let error: f64 = error.parse().expect("a number");
+        assert!(error > 0.0 && error < 0.1, "{sample:?}: {error}");
+    }
     // The same again, but for the time.
     let mut again = rows(&several);
     for (row, before) in again.iter_mut().zip(&table) {
@@ -238,6 +249,53 @@ fn a_smaller_budget_hits_less_often() {
 }
 
 #[test]
+fn settings_are_replayed_side_by_side() {
+    let files = Files::new();
+    let trace = files.name("a.trace");
+    record(&trace, "zipf:pages=2000,rate=0,limit=25", "1s");
+    let arguments = [
+        "replay",
+        &trace,
+        "--limit",
+        "256M,512M,1G",
+        "--policy",
+        "lru,s3fifo,sieve",
+        "--codec",
+        "lz4,zstd",
+    ];
+    let table = rows(&arguments);
+    assert_eq!(table.len(), 1 + 18);
+    // What was recorded, then for a limit lz4 with each policy, then zstd.
+    let (lz4, zstd) = (&table[1], &table[4]);
+    let begins =
+        |row: &Value, name: &str| row["codec"].as_str().is_some_and(|c| c.starts_with(name));
+    assert!(
+        begins(lz4, "lz4=1.") && begins(zstd, "zstd=0."),
+        "{table:?}"
+    );
+    assert!(number(zstd, "used") < number(lz4, "used"), "{table:?}");
+    assert!(number(zstd, "cpu") > number(lz4, "cpu"), "{table:?}");
+
+    let output = tmem(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let (_, plot) = text.split_once("\n\n").expect("a plot below the table");
+    let lines: Vec<&str> = plot.lines().collect();
+    // A heading, and for each of six curves a title and three limits.
+    assert_eq!(lines.len(), 1 + 6 * 4, "{plot}");
+    for title in ["hit rate", "memory at the end", "CPU"] {
+        assert!(lines[0].contains(title), "{plot}");
+    }
+    assert!(lines[1].starts_with("lru, lz4=1."), "{plot}");
+    assert!(lines[2].trim_start().starts_with("256 MiB  █"), "{plot}");
+    // Where a program reads it, there is the table alone.
+    let mut raw = arguments.to_vec();
+    raw.push("--csv");
+    let csv = String::from_utf8(tmem(&raw).stdout).expect("UTF-8");
+    assert_eq!(csv.lines().count(), 1 + 19, "{csv}");
+}
+
+#[test]
 fn two_recordings_stand_side_by_side() {
     let files = Files::new();
     let record = |name: &str, limit: u32| {
@@ -323,7 +381,12 @@ fn bad_requests_get_one_clear_error() {
     fail(
         &["replay", &trace, "--limit", "1M", "--codec", "zstd"],
         2,
-        "zstd=0.8",
+        "does not tell which codec made its sizes",
+    );
+    fail(
+        &["replay", &trace, "--limit", "1M", "--codec", "gzip"],
+        2,
+        "lz4, lzo-rle, px64, adaptive, zstd, or a name with a factor",
     );
     fail(&["mrc", &trace, "--pages", "0"], 2, "at least one page");
     fail(

@@ -20,6 +20,7 @@ use super::format;
 use super::keys::Action;
 use super::lists::orders;
 use super::theme::Theme;
+use crate::text;
 
 /// Below this size there is only a line that says so.
 const LEAST: (u16, u16) = (40, 10);
@@ -326,14 +327,7 @@ fn pairs(theme: &Theme, buffer: &mut Buffer, area: Rect, y: u16, pairs: &[(&str,
 
 /// A horizontal bar of `width` columns, `share` (0 to 1) of it filled.
 fn bar(theme: &Theme, width: usize, share: f64) -> (String, String) {
-    let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
-    let widths = &theme.glyphs.widths;
-    let mut filled = widths[7].repeat(eighths / 8);
-    let mut columns = eighths / 8;
-    if !eighths.is_multiple_of(8) {
-        filled.push_str(widths[eighths % 8 - 1]);
-        columns += 1;
-    }
+    let (filled, columns) = text::bar(&theme.glyphs.widths, width, share);
     (filled, theme.glyphs.rest.repeat(width - columns))
 }
 
