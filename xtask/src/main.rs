@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod corpus;
+mod installed;
 mod package;
 mod paths;
 mod prepare;
@@ -83,7 +84,7 @@ enum Chore {
     },
     /// The scenarios with more operations, again and again
     Soak {
-        /// Only scenarios whose name has this in it
+        /// Only scenarios whose name has this in it; `packages`: the packages in clean Debian roots
         topic: Option<String>,
         /// For how long: 90s, 30m, 2h; a round that has begun is finished
         #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = soak::parse_time)]
@@ -209,7 +210,7 @@ fn chore(chore: &Chore) -> Result<ExitCode> {
             let folder = output
                 .clone()
                 .unwrap_or_else(|| paths::output().join("packages"));
-            for package in package::packages(&nightly, &folder)? {
+            for package in package::packages(&nightly, &folder, package::VERSION)? {
                 println!("{}", package.display());
             }
         }

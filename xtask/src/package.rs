@@ -15,8 +15,8 @@ use crate::paths;
 use crate::prepare::Nightly;
 use crate::process::{output, run, say};
 
-/// Of both packages; that of the workspace.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Of both packages unless told otherwise; that of the workspace.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const MAINTAINER: &str = "The tmem developers <tmem@localhost.invalid>";
 
@@ -75,29 +75,30 @@ const MODULE_SCRIPTS: &Scripts = &[
     ),
 ];
 
-/// Builds both packages into `folder`; their paths.
-pub(crate) fn packages(nightly: &Nightly, folder: &Path) -> Result<Vec<PathBuf>> {
+/// Builds both packages into `folder`, with `version`; their paths.
+pub(crate) fn packages(nightly: &Nightly, folder: &Path, version: &str) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let (sources, programs) = build::for_packages(nightly)?;
     Ok(vec![
-        tool(&programs.tmem, folder)?,
-        module(&sources, folder)?,
+        tool(&programs.tmem, folder, version)?,
+        module(&sources, folder, version)?,
     ])
 }
 
 /// A package being put together.
-struct Stage {
+struct Stage<'a> {
     root: PathBuf,
+    version: &'a str,
 }
 
-impl Stage {
-    fn new(name: &str) -> Result<Self> {
+impl<'a> Stage<'a> {
+    fn new(name: &str, version: &'a str) -> Result<Self> {
         let root = paths::output().join("package").join(name);
         if root.exists() {
             fs::remove_dir_all(&root).with_context(|| root.display().to_string())?;
         }
         fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
-        Ok(Self { root })
+        Ok(Self { root, version })
     }
 
     /// The path of a file of the package, in a folder that is there.
@@ -139,16 +140,17 @@ impl Stage {
             .next()
             .and_then(|kib| kib.parse().ok())
             .context("du prints no number")?;
+        let version = self.version;
         let control = format!(
-            "Package: {package}\nVersion: {VERSION}\nMaintainer: {MAINTAINER}\n\
+            "Package: {package}\nVersion: {version}\nMaintainer: {MAINTAINER}\n\
              Section: kernel\nPriority: optional\nInstalled-Size: {bytes}\n{fields}"
         );
         self.write("DEBIAN/control", &control, 0o644)?;
         for (name, text) in scripts {
-            let text = text.replace("@VERSION@", VERSION);
+            let text = text.replace("@VERSION@", version);
             self.write(&format!("DEBIAN/{name}"), &text, 0o755)?;
         }
-        let made = folder.join(format!("{package}_{VERSION}.deb"));
+        let made = folder.join(format!("{package}_{version}.deb"));
         run(Command::new("dpkg-deb")
             .args(["--build", "--root-owner-group", "-Zxz"])
             .arg(&self.root)
@@ -163,9 +165,9 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| path.display().to_string())
 }
 
-fn tool(tmem: &Path, folder: &Path) -> Result<PathBuf> {
+fn tool(tmem: &Path, folder: &Path, version: &str) -> Result<PathBuf> {
     say("packing tmem");
-    let stage = Stage::new("tmem")?;
+    let stage = Stage::new("tmem", version)?;
     let share = paths::workspace().join("tmem-user/share");
     stage.copy(tmem, "usr/bin/tmem", 0o755)?;
     for unit in ["tmem.service", "tmem-serve.service", "tmem-tune.service"] {
@@ -206,14 +208,14 @@ Description: watch and tune tmem, a compressed second chance for memory
     stage.pack("tmem", fields, TOOL_SCRIPTS, folder)
 }
 
-fn module(sources: &[(String, PathBuf)], folder: &Path) -> Result<PathBuf> {
+fn module(sources: &[(String, PathBuf)], folder: &Path, version: &str) -> Result<PathBuf> {
     say("packing tmem-dkms");
-    let stage = Stage::new("tmem-dkms")?;
-    let source = format!("usr/src/tmem-{VERSION}");
+    let stage = Stage::new("tmem-dkms", version)?;
+    let source = format!("usr/src/tmem-{version}");
     for (name, from) in sources {
         stage.copy(from, &format!("{source}/{name}"), 0o644)?;
     }
-    let conf = DKMS_CONF.replace("@VERSION@", VERSION);
+    let conf = DKMS_CONF.replace("@VERSION@", version);
     stage.write(&format!("{source}/dkms.conf"), &conf, 0o644)?;
     stage.copyright("tmem-dkms")?;
     let fields = "\
@@ -231,7 +233,7 @@ Description: module of tmem, a compressed second chance for memory (DKMS)
 /// module's sources are those that the tests build for every kernel.
 pub(crate) fn check(nightly: &Nightly) -> Result<()> {
     let folder = paths::output().join("package");
-    let made = packages(nightly, &folder.join("made"))?;
+    let made = packages(nightly, &folder.join("made"), VERSION)?;
     let (sources, _) = build::for_packages(nightly)?;
     let mut unpacked = Vec::new();
     for (package, name) in made.iter().zip(["tmem", "tmem-dkms"]) {

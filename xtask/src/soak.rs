@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use tmem_tests::{Effort, Kernel, Machine};
 
 use crate::build;
+use crate::installed;
 use crate::prepare::{Needs, prepare};
 use crate::process::say;
 use crate::report::Report;
@@ -29,6 +30,9 @@ pub(crate) struct Selection {
 
 /// Soaks; whether all rounds passed. Stops after the first round that did not.
 pub(crate) fn run(selection: &Selection) -> Result<bool> {
+    if selection.topic.as_deref() == Some(installed::TOPIC) {
+        return installed::run(&selection.kernels);
+    }
     let first = match selection.seed {
         Some(seed) => seed,
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),

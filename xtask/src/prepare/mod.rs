@@ -9,6 +9,7 @@ mod toolchain;
 use anyhow::Result;
 use tmem_tests::{Kernel, Machine};
 
+pub(crate) use packages::is_root;
 pub(crate) use python::python;
 pub(crate) use toolchain::Nightly;
 

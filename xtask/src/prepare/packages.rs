@@ -173,7 +173,7 @@ fn is_static(file: &Path) -> bool {
 }
 
 /// Whether we are root.
-pub(super) fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     capture(Command::new("id").arg("-u")).is_ok_and(|o| o.stdout.trim() == "0")
 }
 

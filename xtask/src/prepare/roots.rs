@@ -123,24 +123,42 @@ fn make_kernel_root(kernel: Kernel, path: &Path) -> Result<()> {
         "pahole"
     };
     let include = format!("gcc,make,kmod,linux-headers-amd64,libelf1,{pahole}");
-    // The kernel itself is only unpacked: configuring it would pull in and run the
-    // makers of an initramfs that nobody boots.
+    make_root(
+        &format!("kernel {kernel} from Debian {}", kernel.suite()),
+        kernel.suite(),
+        &include,
+        &[&unpack_kernel()],
+        path,
+    )
+}
+
+/// The suite of a kernel, with that kernel and what DKMS needs to build for it.
+pub(crate) fn with_dkms(kernel: Kernel) -> Result<Root> {
+    let path = root_path(&format!("packages-{}", kernel.suite()))?;
+    if !path.is_dir() {
+        make_root(
+            &format!("Debian {} with DKMS", kernel.suite()),
+            kernel.suite(),
+            "dkms,gcc,make,kmod,linux-headers-amd64,systemd-sysv",
+            &[&unpack_kernel()],
+            &path,
+        )?;
+    }
+    Ok(Root { path })
+}
+
+/// A hook that unpacks the suite's kernel and no more: configuring it would pull in and run
+/// the makers of an initramfs that nobody boots.
+fn unpack_kernel() -> String {
     let kernel_files = "cd /var/tmp && apt-get -q download $(apt-cache depends --recurse --no-recommends \
          --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances linux-image-amd64 \
          | grep -E '^linux-(image|binary|modules)-[0-9]') \
          && for deb in *.deb; do dpkg-deb --fsys-tarfile $deb | tar -x -C / --keep-directory-symlink \
          || exit 1; done && rm *.deb \
          && for release in $(ls /lib/modules); do depmod $release || exit 1; done";
-    let customize = format!(
+    format!(
         "chroot \"$1\" sh -c '{}'",
         kernel_files.replace('\'', "'\\''")
-    );
-    make_root(
-        &format!("kernel {kernel} from Debian {}", kernel.suite()),
-        kernel.suite(),
-        &include,
-        &[&customize],
-        path,
     )
 }
 
