@@ -563,6 +563,11 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("tool_rights", "stores=500", ""),
     swap("tool_no_module", "", ""),
     swap("trace_record", "stores=6000", "stores=200000"),
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..swap("trace_what_if_swap", "", "")
+    },
+    file_on_6_12("trace_what_if_file", ""),
     ibt("swap_ibt", "stores=5000", "stores=100000"),
     file_ibt("file_ibt", "operations=100", "operations=3000"),
     Scenario {

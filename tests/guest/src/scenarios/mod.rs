@@ -99,6 +99,8 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_rights", tool::rights),
     ("tool_no_module", tool::no_module),
     ("trace_record", trace::record),
+    ("trace_what_if_swap", trace::what_if_swap),
+    ("trace_what_if_file", trace::what_if_file),
 ];
 
 /// Runs a scenario in a process of its own.

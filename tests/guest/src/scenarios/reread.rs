@@ -15,7 +15,7 @@ use tmem_common::sysfs;
 use tmem_tests::protocol::CONTROL_MODULE;
 
 use crate::cgroup::Cgroup;
-use crate::content::{self, Page};
+use crate::content::{self, Page, Rng};
 use crate::context::Context;
 use crate::region::Region;
 use crate::stress::{self, BASE, Place, Top};
@@ -82,8 +82,42 @@ fn read_set(place: &Place, group: &Cgroup, seed: u64) -> Result<u64> {
     Ok(after - before)
 }
 
+/// Reads single pages of the file set in a group and compares them, low ones more often: `batches` times so
+/// many, and `pause` behind each.
+pub(super) fn read_at_random(
+    group: &Cgroup,
+    seed: u64,
+    batches: usize,
+    batch: usize,
+    pause: &dyn Fn(),
+) -> Result<()> {
+    /// Of each of two files.
+    const PAGES: usize = 2048;
+    process::spawn(|| {
+        group.enter()?;
+        let files = [path(0), path(1)]
+            .map(|path| File::open(&path).with_context(|| path.display().to_string()));
+        let [first, second] = files;
+        let files = [first?, second?];
+        let mut rng = Rng::new(seed);
+        let (mut found, mut wanted) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
+        for _ in 0..batches {
+            for _ in 0..batch {
+                let index = rng.below(PAGES).min(rng.below(PAGES));
+                let number = rng.below(files.len());
+                files[number].read_exact_at(&mut found, (index * PAGE_SIZE) as u64)?;
+                page(&mut wanted, seed, number, index);
+                ensure!(found == wanted, "bad page {index} of file {number}");
+            }
+            pause();
+        }
+        Ok(())
+    })?
+    .join()
+}
+
 /// The disk with the file set, and the module, which keeps its pages.
-fn start(context: &Context) -> Result<Place> {
+pub(super) fn start(context: &Context) -> Result<Place> {
     let place = Place::new(context, Top::Nothing)?;
     write_set(context.seed)?;
     match context.option("break_hook") {
@@ -123,7 +157,7 @@ pub(super) fn reread(context: &Context) -> Result<()> {
 }
 
 /// Everything accounted for, module out.
-fn finish() -> Result<()> {
+pub(super) fn finish() -> Result<()> {
     tier::ensure_empty()?;
     tier::unload().context("unloading")?;
     let hooked =

@@ -1,5 +1,5 @@
 //! Traces of the live module: nothing is lost, the file reads back, and what it
-//! counts is what the module counts.
+//! counts is what the module counts, and its replay says what was.
 
 use std::fs;
 use std::thread;
@@ -8,10 +8,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tmem_common::op::{Op, Outcome};
+use tmem_common::sysfs;
 
-use super::contents::Stage;
+use super::contents::{GROUP_MIB, Stage};
+use super::reread;
 use super::tool::{meanwhile, succeed, tmem};
+use crate::cgroup::Cgroup;
+use crate::content::Rng;
 use crate::context::Context;
+use crate::region::Region;
+use crate::tier;
 
 const TRACE: &str = "/tmp/record.trace";
 
@@ -55,6 +61,92 @@ fn hindsight(stage: &Stage, context: &Context) -> Result<()> {
     ensure!(said.ended && said.readings.len() == 2, "it is not whole");
     context.data(json!({ "hindsight_events": said.events }));
     Ok(())
+}
+
+/// Operations at a time, of which each makes three events at the most: the ring buffer has room for 16384.
+const BATCH: usize = 1000;
+
+/// Work in batches, while all of it is recorded; what a replay at the recorded setting says of it is what was.
+fn what_if(context: &Context, work: impl FnOnce(&dyn Fn()) -> Result<()>) -> Result<()> {
+    // Lets the recorder take over what happened.
+    let settle = || thread::sleep(Duration::from_millis(200));
+    let (before, after, _) = meanwhile(&["record", "-o", TRACE, "--sample", "1/1"], || {
+        work(&settle)
+    })?;
+    // Else any replay would do as well.
+    let grown = |outcome| after.outcome(outcome) - before.outcome(outcome);
+    let (refused, evicted) = (grown(Outcome::RefusedLimit), grown(Outcome::Evicted));
+    ensure!(
+        refused + evicted > 500,
+        "{refused} refused and {evicted} evicted: there was room"
+    );
+    let said = read(TRACE)?;
+    let table = succeed(tmem(&["--json", "replay", TRACE]))?;
+    fs::remove_file(TRACE)?;
+    let table: Value = serde_json::from_str(&table).context("the table of replays")?;
+    let rate = |row: usize| {
+        let rate = table["rows"][row]["hit_rate"].as_f64();
+        rate.with_context(|| format!("no hit rate in line {row} of {table}"))
+    };
+    let (recorded, replayed) = (rate(0)?, rate(1)?);
+    context.data(json!({
+        "recorded": recorded,
+        "replayed": replayed,
+        "events": said.events,
+        "refused_limit": refused,
+        "evicted": evicted,
+    }));
+    let dropped = said.readings.last().map(|last| &last["events_dropped"]);
+    ensure!(dropped == Some(&json!(0)), "{dropped:?} events were lost");
+    ensure!(
+        (0.1..0.9).contains(&recorded),
+        "a hit rate of {recorded} says little"
+    );
+    ensure!(
+        (recorded - replayed).abs() <= 0.02,
+        "the hit rate was {recorded}, and {replayed} is predicted"
+    );
+    Ok(())
+}
+
+/// Swap pages, for half of which there is no room.
+pub(super) fn what_if_swap(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    stage.tier.set(sysfs::LIMIT, "6M")?;
+    what_if(context, |settle| {
+        let worker = stage.worker(|| {
+            let pages = 2 * GROUP_MIB as usize * 256;
+            let mut region = Region::anonymous(pages, context.seed)?;
+            let mut rng = Rng::new(context.seed);
+            for first in (0..pages).step_by(BATCH) {
+                for index in first..pages.min(first + BATCH) {
+                    region.write(index);
+                }
+                settle();
+            }
+            for _ in 0..8 {
+                for _ in 0..BATCH {
+                    region.touch(&mut rng, stage.tally);
+                }
+                settle();
+            }
+            Ok(())
+        })?;
+        worker.join()
+    })?;
+    stage.finish(context)
+}
+
+/// File pages read at random, some more often than others, of which a part fits.
+pub(super) fn what_if_file(context: &Context) -> Result<()> {
+    let place = reread::start(context)?;
+    tier::set(sysfs::LIMIT, "1536K")?;
+    let group = Cgroup::new("files", 6)?;
+    what_if(context, |settle| {
+        reread::read_at_random(&group, context.seed, 16, BATCH, settle)
+    })?;
+    place.unmount()?;
+    reread::finish()
 }
 
 /// What a trace says, in sum.
