@@ -1,6 +1,7 @@
 //! `tmem tune` on a made-up module whose counters run.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -124,4 +125,31 @@ fn bounds_that_are_none_are_refused_and_pressure_is_needed() {
         .expect("the tool starts");
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("CONFIG_PSI"));
+}
+
+#[test]
+fn a_service_manager_hears_when_it_is_ready_and_when_it_stops() {
+    if !has_pressure() {
+        return;
+    }
+    let fake = FakeSysfs::new();
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let ended = Command::new(env!("CARGO_BIN_EXE_tmem"))
+        .arg("--sysfs")
+        .arg(fake.root())
+        .args(["tune", "--for", "100ms", "--every", "50ms"])
+        .env("NOTIFY_SOCKET", &path)
+        .output()
+        .expect("the tool starts");
+    assert!(ended.status.success());
+    socket.set_nonblocking(true).expect("a socket");
+    let mut told = Vec::new();
+    let mut buffer = [0; 256];
+    while let Ok(bytes) = socket.recv(&mut buffer) {
+        told.push(String::from_utf8_lossy(&buffer[..bytes]).trim().to_owned());
+    }
+    assert_eq!(told.first().map(String::as_str), Some("READY=1"));
+    assert_eq!(told.last().map(String::as_str), Some("STOPPING=1"));
 }
