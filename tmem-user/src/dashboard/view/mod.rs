@@ -6,6 +6,7 @@ mod events;
 mod files;
 mod help;
 mod latency;
+mod observed;
 mod overview;
 mod policy;
 mod pools;
