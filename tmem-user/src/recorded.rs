@@ -10,9 +10,8 @@ use tmem_common::stats::Stats;
 
 use crate::control::meaning;
 use crate::source::{
-    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, FileSnapshot, Moment, Observed, OwnCost,
-    PoolKind, PoolSnapshot, Pressure, Snapshot, Source, SourceError, Tunable, Unmeasured,
-    pool_uuid,
+    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, Moment, Observed, OwnCost, PoolKind,
+    PoolSnapshot, Pressure, Snapshot, Source, SourceError, Tunable, Unmeasured, pool_uuid,
 };
 use crate::trace::TraceError;
 use crate::trace::reader::{End, Reader};
@@ -189,7 +188,7 @@ fn snapshot(reading: &Reading, sample_one_in: u32) -> Snapshot {
             only_times: false,
             cells: cells(reading),
             cgroups: cgroups(reading),
-            files: reading.files.iter().map(FileSnapshot::from).collect(),
+            files: reading.files.clone(),
             events: Vec::new(),
             events_dropped: reading.events_dropped,
             sample_one_in,

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use tmem_common::event::Event;
 use tmem_common::op::{Op, Outcome};
 use tmem_common::stats::Stats;
@@ -269,8 +270,9 @@ pub struct CgroupSnapshot {
     pub bytes: u64,
 }
 
-/// Pages of one file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Pages of one file; in recordings too, as its fields are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FileSnapshot {
     /// Device of its file system: major and minor number.
     pub device: (u32, u32),

@@ -79,7 +79,7 @@ pub struct Reading {
     /// One entry a (cgroup, op, outcome) that occurred.
     pub cgroups: Vec<CgroupReading>,
     /// The files of which most pages were met, at most [`FILES`].
-    pub files: Vec<FileReading>,
+    pub files: Vec<FileSnapshot>,
     /// Events lost since the start of the recording.
     pub events_dropped: u64,
     /// Pages written to swap devices since boot.
@@ -172,51 +172,6 @@ pub struct CgroupReading {
     pub bytes: u64,
 }
 
-/// Pages of one file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "the fields of FileSnapshot")]
-pub struct FileReading {
-    pub device: (u32, u32),
-    pub inode: u64,
-    pub name: String,
-    pub mount: Option<String>,
-    pub puts: u64,
-    pub stored: u64,
-    pub hits: u64,
-    pub misses: u64,
-}
-
-impl From<&FileSnapshot> for FileReading {
-    fn from(file: &FileSnapshot) -> Self {
-        Self {
-            device: file.device,
-            inode: file.inode,
-            name: file.name.clone(),
-            mount: file.mount.clone(),
-            puts: file.puts,
-            stored: file.stored,
-            hits: file.hits,
-            misses: file.misses,
-        }
-    }
-}
-
-impl From<&FileReading> for FileSnapshot {
-    fn from(file: &FileReading) -> Self {
-        Self {
-            device: file.device,
-            inode: file.inode,
-            name: file.name.clone(),
-            mount: file.mount.clone(),
-            puts: file.puts,
-            stored: file.stored,
-            hits: file.hits,
-            misses: file.misses,
-        }
-    }
-}
-
 fn op_of(name: &str) -> Option<Op> {
     Op::ALL.into_iter().find(|op| op.name() == name)
 }
@@ -277,10 +232,10 @@ pub struct Finish {
 }
 
 /// The files of which most pages were met.
-fn busiest(files: &[FileSnapshot]) -> Vec<FileReading> {
+fn busiest(files: &[FileSnapshot]) -> Vec<FileSnapshot> {
     let mut files: Vec<&FileSnapshot> = files.iter().collect();
     files.sort_by_key(|file| std::cmp::Reverse(file.puts + file.hits + file.misses));
-    files.into_iter().take(FILES).map(Into::into).collect()
+    files.into_iter().take(FILES).cloned().collect()
 }
 
 impl From<&Snapshot> for Reading {
