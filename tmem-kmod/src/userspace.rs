@@ -13,6 +13,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::thread_local;
+use std::time::Duration;
 use std::vec::Vec;
 
 use tmem_common::codec::Codec;
@@ -262,8 +263,10 @@ unsafe impl Host for UserHost {
     }
 
     fn wake_maintenance(&self) {
-        relock(&self.wakeup.state).0 = true;
-        self.wakeup.changed.notify_one();
+        let asked = core::mem::replace(&mut relock(&self.wakeup.state).0, true);
+        if !asked {
+            self.wakeup.changed.notify_one();
+        }
     }
 
     fn pin(&self) -> bool {
@@ -322,22 +325,28 @@ impl EmbeddedEngine {
     }
 }
 
-/// Compacts whenever the engine asks for it, until told to stop.
+/// Compacts as the kernel module does, until told to stop: some milliseconds after the engine asks for it, and
+/// so many steps at a time, so that it does not run beside each put and get.
 fn maintain(engine: &Engine<UserHost>, wakeup: &Wakeup) {
+    const DELAY: Duration = Duration::from_millis(10);
+    const STEPS: u32 = 64;
     loop {
-        let mut state = relock(&wakeup.state);
-        while *state == (false, false) {
-            state = wakeup
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let asked = wakeup
+            .changed
+            .wait_while(relock(&wakeup.state), |state| *state == (false, false));
+        let state = asked.unwrap_or_else(PoisonError::into_inner);
+        let waited = wakeup
+            .changed
+            .wait_timeout_while(state, DELAY, |state| !state.1);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.1 {
             return;
         }
         state.0 = false;
         drop(state);
-        while engine.maintain() {}
+        if (0..STEPS).all(|_| engine.maintain()) {
+            relock(&wakeup.state).0 = true;
+        }
     }
 }
 
