@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     limits: Vec<u64>,
     codecs: Vec<(&'static Known, Factors)>,
     current: Option<&'static Known>,
+    /// The ephemeral pool that was asked for most.
+    chosen: Option<u32>,
     policies: Vec<Policy>,
     admissions: Vec<Admission>,
 }
@@ -93,12 +95,13 @@ impl<'a> Plan<'a> {
         if let Some(keep) = keeps_incompressible(requests) {
             admissions.push(Admission::KeepIncompressible(!keep));
         }
-        if let Some(pool) = chosen_from(requests) {
+        let chosen = chosen_from(requests);
+        if let Some(pool) = chosen {
             let policy = requests.policy_of(pool);
             policies.extend(Policy::ALL.into_iter().filter(|other| *other != policy));
         }
         // A cache in front of something has to take what was asked for.
-        if let Some(pool) = chosen_from(requests).filter(|_| !requests.meta.cache) {
+        if let Some(pool) = chosen.filter(|_| !requests.meta.cache) {
             let admission = requests.admission_of(pool);
             let others = [ADMIT_ALL, ADMIT_REFAULTED, 1].into_iter();
             let others = others.filter(|other| *other != admission);
@@ -116,6 +119,7 @@ impl<'a> Plan<'a> {
             limits,
             codecs,
             current,
+            chosen,
             policies,
             admissions,
         }
@@ -327,7 +331,7 @@ impl<'a> Plan<'a> {
     }
 
     fn on_policy(&self, results: &[(Policy, Outcome)], off: f64) -> Option<Advice> {
-        let now = self.requests.policy_of(chosen_from(self.requests)?);
+        let now = self.requests.policy_of(self.chosen?);
         let best = best_of(results)?;
         Some(match best {
             (policy, result) if result.gain > WORTH.max(off) => Advice {
@@ -351,7 +355,7 @@ impl<'a> Plan<'a> {
                 let verb = if keep { "kept" } else { "refused" };
                 taken.push(format!("incompressible pages are {verb}"));
             }
-            if let Some(pool) = chosen_from(self.requests).filter(|_| !self.requests.meta.cache) {
+            if let Some(pool) = self.chosen.filter(|_| !self.requests.meta.cache) {
                 let of_file_pages = self
                     .requests
                     .pool_tunable(pool, "admission")

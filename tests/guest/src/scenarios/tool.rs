@@ -220,6 +220,18 @@ pub(super) fn meanwhile(
     Ok((before, after, output))
 }
 
+/// The interval has times of `op`, in order.
+fn ensure_timed(interval: &Value, op: Op) -> Result<()> {
+    let latency = &interval["latency"][op.name()];
+    let (p50, p99) = (latency["p50_ns"].as_u64(), latency["p99_ns"].as_u64());
+    ensure!(
+        p50 > Some(0) && p99 >= p50,
+        "{}: p50 {p50:?}, p99 {p99:?}",
+        op.name()
+    );
+    Ok(())
+}
+
 /// What the eBPF programs counted is what the module counted.
 pub(super) fn observe(context: &Context) -> Result<()> {
     let stage = Stage::new(context)?;
@@ -254,13 +266,7 @@ pub(super) fn observe(context: &Context) -> Result<()> {
             );
             compared += counted;
         }
-        let latency = &interval["latency"][op.name()];
-        let (p50, p99) = (latency["p50_ns"].as_u64(), latency["p99_ns"].as_u64());
-        ensure!(
-            p50 > Some(0) && p99 >= p50,
-            "{}: p50 {p50:?}, p99 {p99:?}",
-            op.name()
-        );
+        ensure_timed(interval, op)?;
     }
     context.data(json!({ "observed_operations": compared }));
     stage.finish(context)
@@ -418,13 +424,7 @@ fn timed(stage: &Stage, context: &Context, pool: u64) -> Result<Value> {
         "another pool than {pool}: {interval}"
     );
     for op in [Op::Put, Op::Get] {
-        let latency = &interval["latency"][op.name()];
-        let (p50, p99) = (latency["p50_ns"].as_u64(), latency["p99_ns"].as_u64());
-        ensure!(
-            p50 > Some(0) && p99 >= p50,
-            "{}: p50 {p50:?}, p99 {p99:?}",
-            op.name()
-        );
+        ensure_timed(interval, op)?;
     }
     ensure!(interval["cgroups"].is_null(), "{interval}");
     Ok(said)
