@@ -83,16 +83,34 @@ pub enum FileSystem {
     Xfs,
     /// Btrfs.
     Btrfs,
+    /// F2FS.
+    F2fs,
+    /// F2FS with the feature to compress files.
+    F2fsCompressing,
+    /// SquashFS, compressed by zlib, with the [file set](crate::file_set).
+    Squashfs,
+    /// EROFS, not compressed, with the file set.
+    Erofs,
+    /// EROFS, compressed by LZ4, with the file set.
+    ErofsLz4,
+    /// ISO 9660 with Rock Ridge names, with the file set.
+    Iso9660,
 }
 
 impl FileSystem {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 11] = [
         Self::Ext4,
         Self::Ext4Small,
         Self::Ext4Journal,
         Self::Xfs,
         Self::Btrfs,
+        Self::F2fs,
+        Self::F2fsCompressing,
+        Self::Squashfs,
+        Self::Erofs,
+        Self::ErofsLz4,
+        Self::Iso9660,
     ];
 
     /// What host and guest call it.
@@ -104,6 +122,12 @@ impl FileSystem {
             Self::Ext4Journal => "ext4_journal",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
+            Self::F2fs => "f2fs",
+            Self::F2fsCompressing => "f2fs_compressing",
+            Self::Squashfs => "squashfs",
+            Self::Erofs => "erofs",
+            Self::ErofsLz4 => "erofs_lz4",
+            Self::Iso9660 => "iso9660",
         }
     }
 
@@ -114,6 +138,10 @@ impl FileSystem {
             Self::Ext4 | Self::Ext4Small | Self::Ext4Journal => "ext4",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
+            Self::F2fs | Self::F2fsCompressing => "f2fs",
+            Self::Squashfs => "squashfs",
+            Self::Erofs | Self::ErofsLz4 => "erofs",
+            Self::Iso9660 => "iso9660",
         }
     }
 
@@ -122,31 +150,69 @@ impl FileSystem {
     pub const fn mount_options(self) -> &'static str {
         match self {
             Self::Ext4Journal => "data=journal",
+            Self::Squashfs | Self::Erofs | Self::ErofsLz4 | Self::Iso9660 => "ro",
             _ => "",
         }
     }
 
-    /// Size of its disk, MiB. mkfs.xfs makes none below 300.
+    /// Whether it cannot be written; then its disk has the [file set](crate::file_set).
+    #[must_use]
+    pub const fn read_only(self) -> bool {
+        matches!(
+            self,
+            Self::Squashfs | Self::Erofs | Self::ErofsLz4 | Self::Iso9660
+        )
+    }
+
+    /// Size of its disk, MiB; 0: as its files need. mkfs.xfs makes none below 300.
     #[must_use]
     pub const fn disk_mib(self) -> u32 {
         match self {
             Self::Ext4 | Self::Ext4Small | Self::Ext4Journal => 128,
+            Self::F2fs | Self::F2fsCompressing => 256,
             Self::Xfs => 320,
             Self::Btrfs => 512,
+            Self::Squashfs | Self::Erofs | Self::ErofsLz4 | Self::Iso9660 => 0,
         }
     }
 
-    /// The command that makes it, but for the disk's path.
+    /// The command that makes it; [`MKFS_DISK`] and [`MKFS_FILES`] stand for paths.
     #[must_use]
     pub const fn mkfs(self) -> &'static [&'static str] {
         match self {
-            Self::Ext4 | Self::Ext4Journal => &["mkfs.ext4", "-q", "-F", "-b", "4096"],
-            Self::Ext4Small => &["mkfs.ext4", "-q", "-F", "-b", "1024"],
-            Self::Xfs => &["mkfs.xfs", "-q", "-f"],
-            Self::Btrfs => &["mkfs.btrfs", "-q", "-f"],
+            Self::Ext4 | Self::Ext4Journal => &["mkfs.ext4", "-q", "-F", "-b", "4096", MKFS_DISK],
+            Self::Ext4Small => &["mkfs.ext4", "-q", "-F", "-b", "1024", MKFS_DISK],
+            Self::Xfs => &["mkfs.xfs", "-q", "-f", MKFS_DISK],
+            Self::Btrfs => &["mkfs.btrfs", "-q", "-f", MKFS_DISK],
+            Self::F2fs => &["mkfs.f2fs", "-q", "-f", MKFS_DISK],
+            Self::F2fsCompressing => &[
+                "mkfs.f2fs",
+                "-q",
+                "-f",
+                "-O",
+                "extra_attr,compression",
+                MKFS_DISK,
+            ],
+            Self::Squashfs => &[
+                "mksquashfs",
+                MKFS_FILES,
+                MKFS_DISK,
+                "-quiet",
+                "-no-progress",
+            ],
+            Self::Erofs => &["mkfs.erofs", MKFS_DISK, MKFS_FILES],
+            Self::ErofsLz4 => &["mkfs.erofs", "-zlz4", MKFS_DISK, MKFS_FILES],
+            Self::Iso9660 => &[
+                "xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", MKFS_DISK, MKFS_FILES,
+            ],
         }
     }
 }
+
+/// In [`FileSystem::mkfs`], the path of the disk.
+pub const MKFS_DISK: &str = "DISK";
+/// In [`FileSystem::mkfs`], the path of a folder with the file set.
+pub const MKFS_FILES: &str = "FILES";
 
 impl FromStr for FileSystem {
     type Err = String;
@@ -336,6 +402,29 @@ const fn file(
     }
 }
 
+/// The same with a file system that few use, and its kernel modules.
+const fn rare(
+    name: &'static str,
+    file_system: FileSystem,
+    quick: &'static str,
+    soak: &'static str,
+) -> Scenario {
+    Scenario {
+        modules: &[
+            "virtio_pci",
+            "virtio_blk",
+            "crc32c_generic?",
+            "crc32_generic?",
+            "f2fs",
+            "squashfs",
+            "erofs",
+            "isofs",
+            "lz4",
+        ],
+        ..file(name, file_system, quick, soak)
+    }
+}
+
 /// A negative control: the stress with something of the module left out.
 const fn broken(name: &'static str, file_system: FileSystem, quick: &'static str) -> Scenario {
     Scenario {
@@ -420,10 +509,16 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: &[Kernel::V6_12],
         ..file("file_reread_btrfs", FileSystem::Btrfs, "", "")
     },
+    rare("file_reread_squashfs", FileSystem::Squashfs, "", ""),
+    rare("file_reread_erofs", FileSystem::Erofs, "", ""),
+    rare("file_reread_erofs_lz4", FileSystem::ErofsLz4, "", ""),
+    rare("file_reread_iso9660", FileSystem::Iso9660, "", ""),
     Scenario {
         kernels: FILE_KERNELS,
         ..file("file_mounts", FileSystem::Ext4, "", "")
     },
+    file_on_6_12("file_refused", ""),
+    rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
     file_on_6_12("file_unwanted", ""),
     file_on_6_12("file_shrink", ""),
     // A disk of its own: it looks there for pages that others would have left twice.
@@ -469,6 +564,11 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     file("file_xfs", FileSystem::Xfs, KEPT, KEPT_SOAK),
     file("file_btrfs", FileSystem::Btrfs, KEPT, KEPT_SOAK),
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..rare("file_plain_f2fs", FileSystem::F2fs, PLAIN, "")
+    },
+    rare("file_f2fs", FileSystem::F2fs, "operations=500", KEPT_SOAK),
     file(
         "file_loop",
         FileSystem::Ext4,

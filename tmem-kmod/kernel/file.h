@@ -25,6 +25,8 @@ struct tmem_file_system {
 	const char *name;	/* as in /proc/filesystems */
 	bool single_pages;	/* large folios are not taken */
 	bool ctime_guard;	/* the ctime guard is on unless it is switched off */
+	/* Why this one of them may not, NULL if it may. May sleep. Absent: all may. */
+	const char *(*refusal)(struct super_block *sb);
 	struct tmem_hook *hooks;
 	unsigned int nr_hooks;
 };
@@ -112,6 +114,7 @@ bool tmem_file_may_have(const struct address_space *mapping, pgoff_t first);
 bool tmem_file_look(struct address_space *mapping, pgoff_t first, pgoff_t last,
 		    struct tmem_sight *sight);
 bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight);
+bool tmem_file_look_get(struct folio *folio, struct tmem_sight *sight);
 bool tmem_file_unchanged(const struct address_space *mapping,
 			 const struct tmem_sight *sight);
 bool tmem_file_sum(const struct address_space *mapping,
@@ -136,7 +139,8 @@ int tmem_file_hooks_place(const struct tmem_file_system *type);
 void tmem_file_hooks_remove(const struct tmem_file_system *type);
 int tmem_file_claims_place(bool on);
 const struct tmem_file_system *tmem_file_system_find(const char *name);
-const char *tmem_file_refusal(const struct super_block *sb);
+const char *tmem_file_refusal(struct super_block *sb,
+			      const struct tmem_file_system *type);
 
 /* -- file_verify.c: compared with the disk ------------------------------------ */
 

@@ -948,6 +948,21 @@ bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight)
 	return hit && !shadow;
 }
 
+/**
+ * tmem_file_look_get - fill a folio that is about to be read, if it is to be had now
+ * @folio: as for tmem_file_get()
+ * @sight: where it was found
+ *
+ * Context: process, may sleep. Return: as of tmem_file_get().
+ */
+bool tmem_file_look_get(struct folio *folio, struct tmem_sight *sight)
+{
+	return tmem_file_look(folio->mapping, folio->index,
+			      folio->index + folio_nr_pages(folio) - 1,
+			      sight) &&
+	       tmem_file_get(folio, sight);
+}
+
 /* Makes the table ready. Context: any. */
 void tmem_file_fresh_init(void)
 {

@@ -9,6 +9,8 @@
  */
 #define pr_fmt(fmt) "tmem: " fmt
 
+#include <linux/buffer_head.h>
+#include <linux/f2fs_fs.h>
 #include <linux/fs_context.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
@@ -40,6 +42,16 @@ TMEM_HOOK_DECLARE(xfs_readahead);
 TMEM_HOOK_DECLARE(xfs_read_folio);
 TMEM_HOOK_DECLARE(btrfs_readahead);
 TMEM_HOOK_DECLARE(btrfs_read_folio);
+TMEM_HOOK_DECLARE(f2fs_readahead);
+TMEM_HOOK_DECLARE(f2fs_read_folio);
+TMEM_HOOK_DECLARE(squashfs_readahead);
+TMEM_HOOK_DECLARE(squashfs_read_folio);
+TMEM_HOOK_DECLARE(erofs_readahead);
+TMEM_HOOK_DECLARE(erofs_read_folio);
+TMEM_HOOK_DECLARE(z_erofs_readahead);
+TMEM_HOOK_DECLARE(z_erofs_read_folio);
+TMEM_HOOK_DECLARE(iso9660_readahead);
+TMEM_HOOK_DECLARE(iso9660_read_folio);
 
 /* -- handlers ---------------------------------------------------------------- */
 
@@ -118,52 +130,97 @@ static struct tmem_hook tmem_hooks[] = {
 static struct tmem_hook tmem_refault_hook =
 	TMEM_HOOK_IF(refault, "workingset_refault", tmem_handler_folio);
 
+/* What reads the files of a file system; the first ones of its hooks. */
 enum {
 	TMEM_ON_READAHEAD,
 	TMEM_ON_READ_FOLIO,
-	TMEM_ON_SWAP_EXTENTS,
+	TMEM_ON_READ_END,
+};
+
+#define TMEM_READ_HOOKS(name, readahead, read_folio)			\
+	TMEM_HOOK_IF(name##_readahead, readahead, tmem_handler_readahead), \
+	TMEM_HOOK_IF(name##_read_folio, read_folio, tmem_handler_read_folio)
+
+enum {
+	TMEM_ON_SWAP_EXTENTS = TMEM_ON_READ_END,
 };
 
 static struct tmem_hook tmem_ext4_hooks[] = {
-	[TMEM_ON_READAHEAD] = TMEM_HOOK_IF(ext4_readahead, "ext4_readahead",
-					   tmem_handler_readahead),
-	[TMEM_ON_READ_FOLIO] = TMEM_HOOK_IF(ext4_read_folio, "ext4_read_folio",
-					    tmem_handler_read_folio),
-	[TMEM_ON_SWAP_EXTENTS] = TMEM_HOOK(ext4_swap_extents,
-					   "ext4_swap_extents"),
+	TMEM_READ_HOOKS(ext4, "ext4_readahead", "ext4_read_folio"),
+	TMEM_HOOK(ext4_swap_extents, "ext4_swap_extents"),
 };
 
 static struct tmem_hook tmem_xfs_hooks[] = {
-	[TMEM_ON_READAHEAD] = TMEM_HOOK_IF(xfs_readahead, "xfs_vm_readahead",
-					   tmem_handler_readahead),
-	[TMEM_ON_READ_FOLIO] = TMEM_HOOK_IF(xfs_read_folio, "xfs_vm_read_folio",
-					    tmem_handler_read_folio),
+	TMEM_READ_HOOKS(xfs, "xfs_vm_readahead", "xfs_vm_read_folio"),
 };
 
 static struct tmem_hook tmem_btrfs_hooks[] = {
-	[TMEM_ON_READAHEAD] = TMEM_HOOK_IF(btrfs_readahead, "btrfs_readahead",
-					   tmem_handler_readahead),
-	[TMEM_ON_READ_FOLIO] = TMEM_HOOK_IF(btrfs_read_folio,
-					    "btrfs_read_folio",
-					    tmem_handler_read_folio),
+	TMEM_READ_HOOKS(btrfs, "btrfs_readahead", "btrfs_read_folio"),
 };
 
+static struct tmem_hook tmem_f2fs_hooks[] = {
+	TMEM_READ_HOOKS(f2fs, "f2fs_readahead", "f2fs_read_data_folio"),
+};
+
+static struct tmem_hook tmem_squashfs_hooks[] = {
+	TMEM_READ_HOOKS(squashfs, "squashfs_readahead", "squashfs_read_folio"),
+};
+
+/* Files that are kept as they are, and compressed ones. */
+static struct tmem_hook tmem_erofs_hooks[] = {
+	TMEM_READ_HOOKS(erofs, "erofs_readahead", "erofs_read_folio"),
+	TMEM_READ_HOOKS(z_erofs, "z_erofs_readahead", "z_erofs_read_folio"),
+};
+
+static struct tmem_hook tmem_iso9660_hooks[] = {
+	TMEM_READ_HOOKS(iso9660, "isofs_readahead", "isofs_read_folio"),
+};
+
+/*
+ * Compressed files cannot be told from others without the file system's own
+ * structures; without that feature it has none. Features do not change while it is
+ * mounted. Context: process, sleeps.
+ */
+static const char *tmem_f2fs_refusal(struct super_block *sb)
+{
+	const u32 compression = 0x2000;
+	const struct f2fs_super_block *on_disk;
+	struct buffer_head *block;
+	bool compresses;
+
+	block = sb_bread(sb, 0);
+	if (!block)
+		return "its super block cannot be read";
+	on_disk = (const void *)(block->b_data + F2FS_SUPER_OFFSET);
+	compresses = le32_to_cpu(on_disk->feature) & compression;
+	brelse(block);
+	return compresses ? "f2fs with the feature compression: its files may be compressed" :
+	       NULL;
+}
+
+/* Context: any. */
+static const char *tmem_erofs_refusal(struct super_block *sb)
+{
+	return sb->s_bdev ? NULL : "what it is read from is no block device";
+}
+
+#define TMEM_HOOKS_OF(fs)						\
+	.name = #fs,							\
+	.hooks = tmem_##fs##_hooks,					\
+	.nr_hooks = ARRAY_SIZE(tmem_##fs##_hooks)
+
 static const struct tmem_file_system tmem_file_systems[] = {
+	{ TMEM_HOOKS_OF(ext4) },
+	{ TMEM_HOOKS_OF(xfs) },
+	{ TMEM_HOOKS_OF(btrfs), .single_pages = true, .ctime_guard = true },
 	{
-		.name = "ext4",
-		.hooks = tmem_ext4_hooks,
-		.nr_hooks = ARRAY_SIZE(tmem_ext4_hooks),
-	}, {
-		.name = "xfs",
-		.hooks = tmem_xfs_hooks,
-		.nr_hooks = ARRAY_SIZE(tmem_xfs_hooks),
-	}, {
-		.name = "btrfs",
-		.single_pages = true,
+		TMEM_HOOKS_OF(f2fs),
 		.ctime_guard = true,
-		.hooks = tmem_btrfs_hooks,
-		.nr_hooks = ARRAY_SIZE(tmem_btrfs_hooks),
+		.refusal = tmem_f2fs_refusal,
 	},
+	{ TMEM_HOOKS_OF(squashfs) },
+	{ TMEM_HOOKS_OF(erofs), .refusal = tmem_erofs_refusal },
+	{ TMEM_HOOKS_OF(iso9660) },
 };
 
 /* -- put ---------------------------------------------------------------------- */
@@ -283,9 +340,8 @@ static struct tmem_hook_result tmem_readahead(struct tmem_hook *hook,
 		struct folio *folio = xa_load(&mapping->i_pages, index);
 		unsigned long nr = folio_nr_pages(folio), left;
 
-		if (!(all || tmem_file_look(mapping, index, index + nr - 1,
-					    &sight)) ||
-		    !tmem_file_get(folio, &sight)) {
+		if (!(all ? tmem_file_get(folio, &sight) :
+		      tmem_file_look_get(folio, &sight))) {
 			index += nr;
 			continue;
 		}
@@ -328,31 +384,36 @@ static struct tmem_hook_result tmem_read_folio(struct tmem_hook *hook,
 
 	if (READ_ONCE(tmem_file_verify))
 		return tmem_read_folio_verified(hook, file, folio);
-	if (!tmem_file_look(folio->mapping, folio->index,
-			    folio->index + folio_nr_pages(folio) - 1, &sight) ||
-	    !tmem_file_get(folio, &sight))
+	if (!tmem_file_look_get(folio, &sight))
 		return tmem_hook_return(hook, false, 0);
 	folio_mark_uptodate(folio);
 	folio_unlock(folio);
 	return tmem_hook_return(hook, true, 0);
 }
 
-#define TMEM_READ_FUNCTIONS(fs)						\
-	TMEM_HOOK_FUNCTION(fs##_readahead)				\
+/* For the hooks of that name, which are those of a file system from `at` on. */
+#define TMEM_READ_FUNCTIONS(name, fs, at)				\
+	TMEM_HOOK_FUNCTION(name##_readahead)				\
 	{								\
-		return tmem_readahead(&tmem_##fs##_hooks[TMEM_ON_READAHEAD], \
-				      (struct readahead_control *)first); \
+		return tmem_readahead(						\
+			&tmem_##fs##_hooks[(at) + TMEM_ON_READAHEAD],	\
+			(struct readahead_control *)first);		\
 	}								\
-	TMEM_HOOK_FUNCTION(fs##_read_folio)				\
+	TMEM_HOOK_FUNCTION(name##_read_folio)				\
 	{								\
-		return tmem_read_folio(&tmem_##fs##_hooks[TMEM_ON_READ_FOLIO], \
-				       (struct file *)first,		\
-				       (struct folio *)second);		\
+		return tmem_read_folio(						\
+			&tmem_##fs##_hooks[(at) + TMEM_ON_READ_FOLIO],	\
+			(struct file *)first, (struct folio *)second);	\
 	}
 
-TMEM_READ_FUNCTIONS(ext4)
-TMEM_READ_FUNCTIONS(xfs)
-TMEM_READ_FUNCTIONS(btrfs)
+TMEM_READ_FUNCTIONS(ext4, ext4, 0)
+TMEM_READ_FUNCTIONS(xfs, xfs, 0)
+TMEM_READ_FUNCTIONS(btrfs, btrfs, 0)
+TMEM_READ_FUNCTIONS(f2fs, f2fs, 0)
+TMEM_READ_FUNCTIONS(squashfs, squashfs, 0)
+TMEM_READ_FUNCTIONS(erofs, erofs, 0)
+TMEM_READ_FUNCTIONS(z_erofs, erofs, TMEM_ON_READ_END)
+TMEM_READ_FUNCTIONS(iso9660, iso9660, 0)
 
 /*
  * void workingset_refault(folio, shadow): a folio came into the page cache where
@@ -771,20 +832,25 @@ static const struct {
 /**
  * tmem_file_refusal - why a file system does not take part
  * @sb: its super block
+ * @type: of tmem_file_system_find() for its name
  *
- * Context: any.
+ * Context: process, sleeps. Caller must keep it from being unmounted.
+ * Return: NULL if it may take part.
  */
-const char *tmem_file_refusal(const struct super_block *sb)
+const char *tmem_file_refusal(struct super_block *sb,
+			      const struct tmem_file_system *type)
 {
 	const char *name = sb->s_type->name;
 	unsigned int i;
 
+	if (type)
+		return type->refusal ? type->refusal(sb) : NULL;
 	for (i = 0; i < ARRAY_SIZE(tmem_refusals); i++)
 		if (!strcmp(name, tmem_refusals[i].name))
 			return tmem_refusals[i].why;
 	if (!sb->s_bdev)
 		return "its files are in memory or made by the kernel";
-	return "only ext4, xfs and btrfs are known to be safe";
+	return "only ext4, xfs, btrfs, f2fs, squashfs, erofs and iso9660 are known to be safe";
 }
 
 /**

@@ -307,6 +307,7 @@ static int tmem_mount_path(const char *name, struct path *path)
 int tmem_mount_add(const char *name)
 {
 	const struct tmem_file_system *type;
+	const char *refusal = NULL;
 	struct super_block *sb;
 	struct path path;
 	bool known;
@@ -323,12 +324,14 @@ int tmem_mount_add(const char *name)
 	known = tmem_mount_find(sb);
 	rcu_read_unlock();
 	type = tmem_file_system_find(sb->s_type->name);
+	if (!tmem_mounts_closed && !known)
+		refusal = tmem_file_refusal(sb, type);
 	if (tmem_mounts_closed)
 		err = -ENODEV;
 	else if (known)
 		err = -EEXIST;
-	else if (!type)
-		err = tmem_refuse(-EOPNOTSUPP, tmem_file_refusal(sb), name);
+	else if (refusal)
+		err = tmem_refuse(-EOPNOTSUPP, refusal, name);
 	else if (tmem_nr_mounts == TMEM_MAX_MOUNTS)
 		err = -ENOSPC;
 	else

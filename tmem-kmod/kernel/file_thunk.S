@@ -23,3 +23,13 @@ TMEM_THUNK xfs_readahead
 TMEM_THUNK xfs_read_folio
 TMEM_THUNK btrfs_readahead
 TMEM_THUNK btrfs_read_folio
+TMEM_THUNK f2fs_readahead
+TMEM_THUNK f2fs_read_folio
+TMEM_THUNK squashfs_readahead
+TMEM_THUNK squashfs_read_folio
+TMEM_THUNK erofs_readahead
+TMEM_THUNK erofs_read_folio
+TMEM_THUNK z_erofs_readahead
+TMEM_THUNK z_erofs_read_folio
+TMEM_THUNK iso9660_readahead
+TMEM_THUNK iso9660_read_folio

@@ -89,10 +89,7 @@ void tmem_verify_look(struct folio *folio, struct list_head *watches)
 		return;
 	watch->copy = alloc_pages(GFP_NOFS | __GFP_NOWARN | __GFP_NORETRY |
 				  __GFP_COMP, order);
-	if (!watch->copy ||
-	    !tmem_file_look(mapping, folio->index, folio->index + nr - 1,
-			    &watch->sight) ||
-	    !tmem_file_get(folio, &watch->sight)) {
+	if (!watch->copy || !tmem_file_look_get(folio, &watch->sight)) {
 		if (watch->copy)
 			__free_pages(watch->copy, order);
 		kfree(watch);

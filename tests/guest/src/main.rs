@@ -6,7 +6,6 @@
 mod bench;
 mod boot;
 mod cgroup;
-mod content;
 mod context;
 mod dashboard;
 mod kernel_log;
@@ -23,6 +22,7 @@ mod watch;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use tmem_tests::content;
 use tmem_tests::protocol::Line;
 
 use crate::context::Context;

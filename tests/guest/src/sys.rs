@@ -49,12 +49,16 @@ pub(crate) fn mount(kind: &str, target: &str, options: &str) -> Result<()> {
     Ok(())
 }
 
-/// Mounts a disk's file system.
+/// Mounts a disk's file system; not to be written if `options` is `ro`.
 pub(crate) fn mount_disk(disk: &Path, target: &str, kind: &str, options: &str) -> Result<()> {
     std::fs::create_dir_all(target)?;
     let disk = c_string(disk.as_os_str().as_bytes())?;
     let target = c_string(target)?;
     let kind = c_string(kind)?;
+    let (flags, options) = match options {
+        "ro" => (libc::MS_RDONLY, ""),
+        options => (0, options),
+    };
     let options = c_string(options)?;
     // SAFETY: all pointers are C strings that live until the call returns.
     check(libc::c_long::from(unsafe {
@@ -62,7 +66,7 @@ pub(crate) fn mount_disk(disk: &Path, target: &str, kind: &str, options: &str) -
             disk.as_ptr(),
             target.as_ptr(),
             kind.as_ptr(),
-            0,
+            flags,
             options.as_ptr().cast(),
         )
     }))?;

@@ -79,6 +79,22 @@ const FOR_MACHINES: &[Part] = &[
         probe: "/sbin/mkfs.btrfs",
         package: "btrfs-progs",
     },
+    Part {
+        probe: "/sbin/mkfs.f2fs",
+        package: "f2fs-tools",
+    },
+    Part {
+        probe: "mksquashfs",
+        package: "squashfs-tools",
+    },
+    Part {
+        probe: "mkfs.erofs",
+        package: "erofs-utils",
+    },
+    Part {
+        probe: "xorriso",
+        package: "xorriso",
+    },
 ];
 
 const FOR_ANALYSIS: &[Part] = &[

@@ -142,11 +142,7 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
     if let Some(path) = &swap {
         disks::sparse(path, u64::from(boot.swap_mib) << 20)?;
     }
-    let disks = boot
-        .file_systems
-        .iter()
-        .map(|&file_system| Ok((file_system, disks::make(file_system, &folder.0)?)))
-        .collect::<Result<_>>()?;
+    let disks = disks::make_all(&boot.file_systems, &folder.0)?;
     let complaints = folder.0.join("emulator.log");
     Ok(Files {
         complaints,

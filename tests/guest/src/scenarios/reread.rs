@@ -2,7 +2,7 @@
 //! disk; and file systems come and go.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,13 +12,14 @@ use serde_json::json;
 use tmem_common::PAGE_SIZE;
 use tmem_common::op::Outcome;
 use tmem_common::sysfs;
+use tmem_tests::file_set::{self, FILE_PAGES, FILES, page};
 use tmem_tests::protocol::CONTROL_MODULE;
 
 use crate::cgroup::Cgroup;
-use crate::content::{self, Page, Rng};
+use crate::content::Rng;
 use crate::context::Context;
 use crate::region::Region;
-use crate::stress::{self, BASE, Place, Top};
+use crate::stress::{self, BASE, LOOP, Place, TOP, Top};
 use crate::tier::{self, Stats};
 use crate::{process, sys};
 
@@ -29,30 +30,18 @@ const LAST_REFUSAL: &str = "mounts/last_refusal";
 
 /// Memory of the group, MiB.
 const GROUP_MIB: u64 = 16;
-/// The file set: three times that.
-const FILES: usize = 4;
-const FILE_PAGES: usize = (3 * GROUP_MIB as usize) * 256 / FILES;
+/// Of the file set.
+const SET_SECTORS: u64 = (FILES * FILE_PAGES * PAGE_SIZE / 512) as u64;
+// It is three times the group's memory.
+const _: () = assert!(FILES * FILE_PAGES == 3 * GROUP_MIB as usize * 256);
 
 fn path(file: usize) -> PathBuf {
-    Path::new(BASE).join(format!("set{file}"))
-}
-
-fn page(page: &mut Page, seed: u64, file: usize, index: usize) {
-    content::fill(page, seed, file << 20 | index, 1);
+    file_set::path(Path::new(BASE), file)
 }
 
 /// Writes the file set to the disk; the page cache keeps nothing of it.
 fn write_set(seed: u64) -> Result<()> {
-    let mut buffer = [0; PAGE_SIZE];
-    for file in 0..FILES {
-        let path = path(file);
-        let mut out = File::create(&path).with_context(|| path.display().to_string())?;
-        for index in 0..FILE_PAGES {
-            page(&mut buffer, seed, file, index);
-            out.write_all(&buffer)?;
-        }
-        out.sync_all()?;
-    }
+    file_set::write(Path::new(BASE), seed).context("writing the file set")?;
     drop_caches()
 }
 
@@ -119,7 +108,9 @@ pub(super) fn read_at_random(
 /// The disk with the file set, and the module, which keeps its pages.
 pub(super) fn start(context: &Context) -> Result<Place> {
     let place = Place::new(context, Top::Nothing)?;
-    write_set(context.seed)?;
+    if !place.file_system().read_only() {
+        write_set(context.seed)?;
+    }
     match context.option("break_hook") {
         None => tier::load("").context("loading")?,
         Some(name) => tier::load_from(CONTROL_MODULE, &format!("break_hook={name}"))
@@ -136,16 +127,25 @@ pub(super) fn reread(context: &Context) -> Result<()> {
     const RATIO: u64 = 100;
     let place = start(context)?;
     let group = Cgroup::new("files", GROUP_MIB)?;
-    let first = read_set(&place, &group, context.seed)?;
-    let again = read_set(&place, &group, context.seed)?;
-    let fresh = read_set(&place, &Cgroup::new("fresh", GROUP_MIB)?, context.seed)?;
+    let (seed, least) = if place.file_system().read_only() {
+        // Some of them are compressed.
+        (file_set::HOST_SEED, SET_SECTORS / 8)
+    } else {
+        (context.seed, SET_SECTORS)
+    };
+    let first = read_set(&place, &group, seed)?;
+    let again = read_set(&place, &group, seed)?;
+    let fresh = read_set(&place, &Cgroup::new("fresh", GROUP_MIB)?, seed)?;
     let stats = Stats::read()?;
     context.data(json!({
         "first_sectors": first, "again_sectors": again, "fresh_sectors": fresh,
         "stored": stats.stored(), "hits": stats.outcome(Outcome::Hit),
     }));
-    let set = (FILES * FILE_PAGES * PAGE_SIZE / 512) as u64;
-    ensure!(first >= set, "{first} of {set} sectors: it was in memory");
+    ensure!(
+        first >= least,
+        "{first} of {SET_SECTORS} sectors: it was in memory"
+    );
+    ensure!(stats.outcome(Outcome::Hit) > 0, "no page came from memory");
     for (what, sectors) in [("again", again), ("in a fresh group", fresh)] {
         ensure!(
             sectors * RATIO <= first,
@@ -389,6 +389,50 @@ pub(super) fn verify(context: &Context) -> Result<()> {
         std::thread::sleep(Duration::from_millis(100));
     }
     bail!("the file system takes part all the same")
+}
+
+/// An error unless a mounted file system is refused with words like these, and the list
+/// stays as it is.
+fn ensure_refused_for(path: &str, reason: &str) -> Result<()> {
+    ensure_refused(ADD, path, libc::EOPNOTSUPP)?;
+    let said = tier::attribute(LAST_REFUSAL)?;
+    ensure!(
+        said.contains(reason),
+        "{path} is refused because of {said:?}, not {reason:?}"
+    );
+    ensure!(tier::attribute(LIST)?.is_empty(), "{path} is in the list");
+    Ok(())
+}
+
+/// File systems that are not known to be safe are refused, and the reason is said.
+pub(super) fn refused(context: &Context) -> Result<()> {
+    const ON: &str = "/mnt/refused";
+    let place = Place::new(context, Top::Overlay)?;
+    tier::load("").context("loading")?;
+    for path in ["/proc", "/sys"] {
+        ensure_refused_for(path, "made by the kernel")?;
+    }
+    ensure_refused_for(TOP, "add those")?;
+    sys::mount("tmpfs", ON, "").context("mounting tmpfs")?;
+    ensure_refused_for(ON, "in memory")?;
+    sys::unmount(ON)?;
+    place.unmount()?;
+    let place = Place::new(context, Top::Loop)?;
+    // The driver is that of ext4, but it is not called so.
+    sys::unmount(TOP).context("unmounting ext4")?;
+    sys::mount_disk(Path::new(LOOP), TOP, "ext2", "").context("mounting ext2")?;
+    ensure_refused_for(TOP, "known to be safe")?;
+    place.unmount()?;
+    finish()
+}
+
+/// F2FS is refused where files may be compressed.
+pub(super) fn refused_for_its_features(context: &Context) -> Result<()> {
+    let place = Place::new(context, Top::Nothing)?;
+    tier::load("").context("loading")?;
+    ensure_refused_for(BASE, "compression")?;
+    place.unmount()?;
+    finish()
 }
 
 /// A kernel whose file systems do not take part says so, and takes swap pages.

@@ -28,7 +28,7 @@ use crate::cgroup::Cgroup;
 use crate::content::Rng;
 
 pub(crate) use self::io::drop_pages;
-pub(crate) use self::place::{BASE, Place, Top, clean_up};
+pub(crate) use self::place::{BASE, LOOP, Place, TOP, Top, clean_up};
 
 /// What is made wrong on purpose, to prove that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

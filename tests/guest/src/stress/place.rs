@@ -18,8 +18,9 @@ use crate::sys;
 /// Where the file system under test is mounted.
 pub(crate) const BASE: &str = "/mnt/files";
 /// Where what stands on top of it is mounted.
-const TOP: &str = "/mnt/top";
-const LOOP: &str = "/dev/loop0";
+pub(crate) const TOP: &str = "/mnt/top";
+/// The loop device that one of them uses.
+pub(crate) const LOOP: &str = "/dev/loop0";
 /// Size of the disk in a file, bytes.
 const IMAGE_BYTES: u64 = 48 << 20;
 
@@ -75,7 +76,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Mounts the scenario's disk, removes all files, and puts `top` on it.
+    /// Mounts the scenario's disk, removes all files if it can be written, and puts `top`
+    /// on it.
     pub(crate) fn new(context: &Context, top: Top) -> Result<Self> {
         let (file_system, disk) = context.disk()?;
         let place = Self {
@@ -85,6 +87,9 @@ impl Place {
             kernel: context.kernel,
         };
         place.mount_base()?;
+        if file_system.read_only() {
+            return Ok(place);
+        }
         for entry in fs::read_dir(BASE)?.flatten() {
             let path = entry.path();
             if entry.file_name() == "lost+found" {
@@ -120,6 +125,11 @@ impl Place {
         }
         place.mount_top()?;
         Ok(place)
+    }
+
+    /// The file system on the disk.
+    pub(crate) fn file_system(&self) -> FileSystem {
+        self.file_system
     }
 
     /// The folder of the files.
@@ -169,6 +179,16 @@ impl Place {
                 direct: 4096,
                 ..ext4
             },
+            FileSystem::F2fs | FileSystem::F2fsCompressing => Abilities {
+                defragment: Defragment::Never,
+                direct: 4096,
+                ..ext4
+            },
+            // Nothing is changed there.
+            FileSystem::Squashfs
+            | FileSystem::Erofs
+            | FileSystem::ErofsLz4
+            | FileSystem::Iso9660 => ext4,
         };
         match self.top {
             Top::Nothing => base,

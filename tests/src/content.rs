@@ -6,24 +6,29 @@
 use tmem_common::{PAGE_SIZE, random};
 
 /// Memory of one page.
-pub(crate) type Page = [u8; PAGE_SIZE];
+pub type Page = [u8; PAGE_SIZE];
 
 /// Words in a page.
 const WORDS: usize = PAGE_SIZE / 8;
 
 /// A small, fast generator: xorshift64* (Vigna, 2016).
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
     /// A generator for `seed`; seeds that differ in one bit give unrelated sequences.
-    pub(crate) fn new(seed: u64) -> Self {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         let mut state = seed;
         Self(random::next(&mut state) | 1)
     }
 
     /// The next 64 bits.
-    pub(crate) fn next(&mut self) -> u64 {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends and is no iterator"
+    )]
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -31,7 +36,7 @@ impl Rng {
     }
 
     /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         ((self.next() >> 32) as usize * bound) >> 32
     }
 }
@@ -41,7 +46,7 @@ was needed. error: could not open file /var/lib/app/state.json (permission denie
 GET /index.html HTTP/1.1 Host: example.org Accept: text/html User-Agent: test/1.0 Connection: clos\n";
 
 /// Fills `page` with the content of version `version` of page `index`.
-pub(crate) fn fill(page: &mut Page, seed: u64, index: usize, version: u32) {
+pub fn fill(page: &mut Page, seed: u64, index: usize, version: u32) {
     let mut rng = Rng::new(seed ^ ((index as u64) << 32) ^ u64::from(version));
     match rng.below(100) {
         0..8 => page.fill(0),
