@@ -648,10 +648,15 @@ pub const SCENARIOS: &[Scenario] = &[
         ..swap("tool_pageout", "", "")
     },
     Scenario {
+        kernels: &[Kernel::V5_10, Kernel::V6_12],
+        ..swap("tool_pageout_cgroup", "", "")
+    },
+    Scenario {
         kernels: &[Kernel::V6_12],
         ..swap("tool_dashboard", "", "")
     },
     file("tool_files", FileSystem::Ext4, "", ""),
+    file_on_6_12("tool_sections", ""),
     swap("tool_stock", "backend=disk", ""),
     Scenario {
         kernels: &[Kernel::V5_10, Kernel::V6_12, Kernel::V7_2],
@@ -661,6 +666,10 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     swap("tool_drain", "stores=2000", ""),
     swap("tool_rights", "stores=500", ""),
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..swap("tool_no_bpf", "stores=500", "")
+    },
     swap("tool_no_module", "", ""),
     swap("trace_record", "stores=6000", "stores=200000"),
     Scenario {

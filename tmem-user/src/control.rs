@@ -2,7 +2,8 @@
 //! one, each written, read back and reported as old -> new.
 //!
 //! Keys are paths with dots: `limit`, `pools.0.codec`; `pool` is taken for
-//! `pools`, and a pool's name (`pool.swap.limit`) for its number.
+//! `pools`, and a pool's name (`pool.swap.limit`) for its number. `mounts./srv.keep` says
+//! whether a mounted file system takes part, and `mounts./srv.limit` is that of its pool.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -13,7 +14,8 @@ use tmem_common::policy::{MAX_SIGHTINGS, Policy, admission_of};
 use tmem_common::stats::Stats;
 use tmem_common::{ABI_VERSION, sysfs};
 
-use crate::source::{Change, PoolKind, PoolSnapshot, SourceError, Tunable, pool_name};
+use crate::mounts::{Mount, MountError, Mounts};
+use crate::source::{Change, KEEP, PoolKind, PoolSnapshot, SourceError, Tunable, pool_name};
 use crate::units::{Size, parse_size};
 
 /// Rights that setting needs.
@@ -122,6 +124,9 @@ impl Form {
 /// What the tunable `key` does, in a sentence; empty for one that this tool does
 /// not know.
 pub(crate) fn meaning(key: &str) -> &'static str {
+    if key.starts_with(sysfs::MOUNTS) && key.ends_with(KEEP) {
+        return "Whether clean pages of the files there are kept.";
+    }
     let of_pool = key.starts_with(sysfs::POOLS);
     match (key.rsplit('.').next().unwrap_or(key), of_pool) {
         (sysfs::ENABLED, false) => "Whether new pages are accepted; stored ones stay readable.",
@@ -144,6 +149,27 @@ pub(crate) fn meaning(key: &str) -> &'static str {
         }
         (sysfs::POOL_FROZEN, true) => "Whether this pool refuses new pages; it goes on serving.",
         _ => "",
+    }
+}
+
+/// `mounts./srv.limit` -> (`/srv`, `limit`).
+fn split_mount(key: &str) -> Option<(&Path, &str)> {
+    let (singular, plural) = ("mount", sysfs::MOUNTS);
+    let rest = [plural, singular]
+        .iter()
+        .find_map(|name| key.strip_prefix(name)?.strip_prefix('.'))?;
+    let (path, name) = rest.rsplit_once('.')?;
+    path.starts_with('/').then_some((Path::new(path), name))
+}
+
+fn mount_key(path: &Path, name: &str) -> String {
+    format!("{}.{}.{name}", sysfs::MOUNTS, path.display())
+}
+
+fn mount_error(error: MountError) -> SourceError {
+    match error {
+        MountError::Source(error) => error,
+        error => Box::new(error).into(),
     }
 }
 
@@ -217,10 +243,15 @@ impl Control {
     /// When a file is missing, unreadable or not understood.
     pub fn pools(&self) -> Result<Vec<PoolSnapshot>, SourceError> {
         let mut pools = Vec::new();
+        let mounts = self.mounts()?;
         for id in self.pool_ids()? {
             let directory = self.pool_directory(id);
             match read_pool(id, &directory) {
-                Ok(pool) => pools.push(pool),
+                Ok(mut pool) => {
+                    let mount = mounts.iter().find(|mount| mount.pool == id);
+                    pool.mount = mount.map(|mount| mount.path.clone());
+                    pools.push(pool);
+                }
                 Err(SourceError::Io { error, .. })
                     if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
                         && !directory.exists() => {}
@@ -235,17 +266,114 @@ impl Control {
     /// # Errors
     /// When a file is missing or unreadable.
     pub fn tunables(&self) -> Result<Vec<Tunable>, SourceError> {
-        self.entries()?
-            .into_iter()
-            .map(|entry| {
-                Ok(Tunable {
-                    value: read_text(&entry.path)?,
-                    allowed: entry.form.allowed(),
-                    meaning: meaning(&entry.key),
-                    key: entry.key,
-                })
+        let of_entry = |entry: Entry| {
+            Ok(Tunable {
+                value: read_text(&entry.path)?,
+                allowed: entry.form.allowed(),
+                meaning: meaning(&entry.key),
+                key: entry.key,
             })
-            .collect()
+        };
+        let mut tunables: Vec<Tunable> = self
+            .entries()?
+            .into_iter()
+            .map(of_entry)
+            .collect::<Result<_, SourceError>>()?;
+        for mount in self.mounts()? {
+            let key = mount_key(Path::new(&mount.path), KEEP);
+            tunables.push(Tunable {
+                value: "1".to_owned(),
+                allowed: SWITCH.to_owned(),
+                meaning: meaning(&key),
+                key,
+            });
+        }
+        Ok(tunables)
+    }
+
+    /// The file systems that take part; none where the module keeps no file pages.
+    fn mounts(&self) -> Result<Vec<Mount>, SourceError> {
+        match Mounts::open(self) {
+            Ok(mounts) => mounts.list(),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// What a change of whether a file system takes part would do.
+    fn plan_keep(&self, path: &Path, value: &str) -> Result<Change, SourceError> {
+        let Some(keep) = parse_switch(value) else {
+            return Err(SourceError::BadValue {
+                key: mount_key(path, KEEP),
+                value: value.to_owned(),
+                allowed: SWITCH.to_owned(),
+                path: self.root.join(sysfs::MOUNTS),
+            });
+        };
+        let (path, kept) = Mounts::open(self)?.plan(path, keep).map_err(mount_error)?;
+        Ok(Change {
+            key: mount_key(&path, KEEP),
+            old: u8::from(kept).to_string(),
+            new: u8::from(keep).to_string(),
+        })
+    }
+
+    fn set_keep(&self, path: &Path, value: &str) -> Result<Change, SourceError> {
+        let change = self.plan_keep(path, value)?;
+        if change.old == change.new {
+            return Ok(change);
+        }
+        let mounts = Mounts::open(self)?;
+        let keep = change.new == "1";
+        let done = if keep {
+            mounts.add(path)
+        } else {
+            mounts.remove(path)
+        };
+        done.map_err(mount_error)?;
+        if mounts.find(path)?.is_some() != keep {
+            return Err(SourceError::NotTaken {
+                key: change.key,
+                value: change.new,
+                found: change.old,
+                path: self.root.join(sysfs::MOUNTS).join(sysfs::MOUNTS_LIST),
+            });
+        }
+        Ok(change)
+    }
+
+    /// The change of a setting of the pool that a file system will have once it takes part.
+    fn plan_of_new_mount(&self, key: &str, name: &str, value: &str) -> Result<Change, SourceError> {
+        let path = self.root.join(sysfs::POOLS);
+        let forms = self.forms_of_pool()?;
+        let Some((_, form)) = forms.into_iter().find(|(known, _)| *known == name) else {
+            return Err(SourceError::UnknownKey {
+                key: key.to_owned(),
+                known: self.known_of_mount(key)?,
+            });
+        };
+        let entry = Entry {
+            key: key.to_owned(),
+            path,
+            form,
+        };
+        if !entry.form.accepts(value) {
+            return Err(bad_value(&entry, value));
+        }
+        Ok(Change {
+            key: entry.key,
+            old: String::new(),
+            new: value.to_owned(),
+        })
+    }
+
+    /// Keys of the file system that `key` is about.
+    fn known_of_mount(&self, key: &str) -> Result<String, SourceError> {
+        let section = key.rsplit_once('.').map_or(key, |(section, _)| section);
+        let mut known = format!("{section}.{KEEP}");
+        for (name, _) in self.forms_of_pool()? {
+            known.push_str(&format!(" {section}.{name}"));
+        }
+        Ok(known)
     }
 
     /// Says what a change would do, and whether it is permitted, changing nothing.
@@ -253,6 +381,14 @@ impl Control {
     /// # Errors
     /// The error that [`Control::set`] would give.
     pub fn plan(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        if let Some((path, name)) = split_mount(key) {
+            if name == KEEP {
+                return self.plan_keep(path, value);
+            }
+            if Mounts::open(self)?.find(path)?.is_none() {
+                return self.plan_of_new_mount(key, name, value);
+            }
+        }
         let entry = self.find(key)?;
         if !entry.form.accepts(value) {
             return Err(bad_value(&entry, value));
@@ -272,6 +408,9 @@ impl Control {
     /// Unknown key; a value that is not allowed; missing rights; a value that
     /// did not read back.
     pub fn set(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        if let Some((path, KEEP)) = split_mount(key) {
+            return self.set_keep(path, value);
+        }
         let entry = self.find(key)?;
         if !entry.form.accepts(value) {
             return Err(bad_value(&entry, value));
@@ -320,17 +459,32 @@ impl Control {
         self.root.join(sysfs::POOLS).join(id.to_string())
     }
 
+    fn codecs(&self) -> Result<Vec<String>, SourceError> {
+        let names = read_text(&self.root.join(sysfs::CODECS))?;
+        Ok(names.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// What can be set of an ephemeral pool; the last three not of a persistent one.
+    fn forms_of_pool(&self) -> Result<[(&'static str, Form); 7], SourceError> {
+        let mut names = vec![sysfs::POOL_CODEC_DEFAULT.to_owned()];
+        names.extend(self.codecs()?);
+        Ok([
+            (sysfs::POOL_CODEC, Form::Codec { names }),
+            (sysfs::POOL_LIMIT, Form::PoolLimit),
+            (sysfs::POOL_WEIGHT, Form::Weight),
+            (sysfs::POOL_FROZEN, Form::Switch),
+            (sysfs::POOL_POLICY, Form::Policy),
+            (sysfs::POOL_ADMISSION, Form::Admission),
+            (sysfs::POOL_MAX_RATIO, Form::Ratio),
+        ])
+    }
+
     fn entries(&self) -> Result<Vec<Entry>, SourceError> {
-        let codecs: Vec<String> = read_text(&self.root.join(sysfs::CODECS))?
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
-        let mut pool_codecs = vec![sysfs::POOL_CODEC_DEFAULT.to_owned()];
-        pool_codecs.extend(codecs.iter().cloned());
+        let names = self.codecs()?;
         let whole = [
             (sysfs::ENABLED, Form::Switch),
             (sysfs::LIMIT, Form::Limit),
-            (sysfs::CODEC, Form::Codec { names: codecs }),
+            (sysfs::CODEC, Form::Codec { names }),
             (sysfs::KEEP_INCOMPRESSIBLE, Form::Switch),
         ];
         let mut entries: Vec<Entry> = whole
@@ -341,35 +495,14 @@ impl Control {
                 form,
             })
             .collect();
+        let of_pool = self.forms_of_pool()?;
         for id in self.pool_ids()? {
-            let of_pool = [
-                (
-                    sysfs::POOL_CODEC,
-                    Form::Codec {
-                        names: pool_codecs.clone(),
-                    },
-                ),
-                (sysfs::POOL_LIMIT, Form::PoolLimit),
-                (sysfs::POOL_WEIGHT, Form::Weight),
-                (sysfs::POOL_FROZEN, Form::Switch),
-            ];
-            entries.extend(of_pool.into_iter().map(|(name, form)| Entry {
+            let entry = |(name, form): &(&str, Form)| Entry {
                 key: format!("{}.{id}.{name}", sysfs::POOLS),
                 path: self.pool_directory(id).join(name),
-                form,
-            }));
-            let of_ephemeral = [
-                (sysfs::POOL_POLICY, Form::Policy),
-                (sysfs::POOL_ADMISSION, Form::Admission),
-                (sysfs::POOL_MAX_RATIO, Form::Ratio),
-            ];
-            let entry = |(name, form)| Entry {
-                key: format!("{}.{id}.{name}", sysfs::POOLS),
-                path: self.pool_directory(id).join(name),
-                form,
+                form: form.clone(),
             };
-            // Persistent pools do not have them.
-            let there = of_ephemeral.into_iter().map(entry);
+            let there = of_pool.iter().map(entry);
             entries.extend(there.filter(|entry| entry.path.exists()));
         }
         Ok(entries)
@@ -397,8 +530,16 @@ impl Control {
         }
     }
 
-    /// `pool.swap.limit` -> `pools.0.limit`; other keys as they are.
+    /// `pool.swap.limit` -> `pools.0.limit`, `mounts./srv.limit` -> `pools.1.limit`; other keys
+    /// as they are.
     fn full_key(&self, key: &str) -> Result<String, SourceError> {
+        if let Some((path, name)) = split_mount(key) {
+            let mount = Mounts::open(self)?.find(path)?;
+            return Ok(mount.map_or_else(
+                || key.to_owned(),
+                |mount| format!("{}.{}.{name}", sysfs::POOLS, mount.pool),
+            ));
+        }
         let mut parts = key.splitn(2, '.');
         let (Some("pool" | sysfs::POOLS), Some(rest)) = (parts.next(), parts.next()) else {
             return Ok(key.to_owned());
@@ -441,6 +582,7 @@ fn read_pool(id: u32, directory: &Path) -> Result<PoolSnapshot, SourceError> {
         weight: read_number(&directory.join(sysfs::POOL_WEIGHT))?,
         limit_bytes: read_pool_limit(&directory.join(sysfs::POOL_LIMIT))?,
         frozen: read_switch(&directory.join(sysfs::POOL_FROZEN))?,
+        mount: None,
         stats: read_stats(&directory.join(sysfs::STATS))?,
     })
 }
@@ -492,16 +634,21 @@ fn read_pool_limit(path: &Path) -> Result<Option<u64>, SourceError> {
     }
 }
 
-fn read_switch(path: &Path) -> Result<bool, SourceError> {
-    match read_text(path)?.as_str() {
-        "0" => Ok(false),
-        "1" => Ok(true),
-        found => Err(SourceError::Malformed {
-            path: path.to_owned(),
-            found: found.to_owned(),
-            wanted: "0 or 1",
-        }),
+fn parse_switch(text: &str) -> Option<bool> {
+    match text {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
     }
+}
+
+fn read_switch(path: &Path) -> Result<bool, SourceError> {
+    let found = read_text(path)?;
+    parse_switch(&found).ok_or_else(|| SourceError::Malformed {
+        path: path.to_owned(),
+        found,
+        wanted: SWITCH,
+    })
 }
 
 fn read_uuid(path: &Path) -> Result<[u8; 16], SourceError> {

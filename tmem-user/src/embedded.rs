@@ -562,6 +562,7 @@ impl Machine {
         let mut pools = Vec::new();
         for (id, info) in self.pool_infos()? {
             pools.push(PoolSnapshot {
+                mount: None,
                 id,
                 uuid: info.spec.uuid,
                 kind: if info.spec.flags & POOL_PERSISTENT != 0 {

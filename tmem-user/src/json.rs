@@ -287,6 +287,7 @@ pub struct PoolJson {
     weight: u32,
     limit_bytes: Option<u64>,
     frozen: bool,
+    mount: Option<String>,
     compression_ratio: Option<f64>,
     counters: Counters,
 }
@@ -303,6 +304,7 @@ impl From<&PoolSnapshot> for PoolJson {
             weight: pool.weight,
             limit_bytes: pool.limit_bytes,
             frozen: pool.frozen,
+            mount: pool.mount.clone(),
             compression_ratio: compression_ratio(&pool.stats),
             counters: Counters::from(&pool.stats),
         }

@@ -113,6 +113,39 @@ impl Mounts {
             .collect()
     }
 
+    /// The file system that was added by `path`, or whose directory that is now.
+    ///
+    /// # Errors
+    /// As for [`Mounts::list`].
+    pub fn find(&self, path: &Path) -> Result<Option<Mount>, SourceError> {
+        let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut mounts = self.list()?.into_iter();
+        Ok(mounts.find(|mount| Path::new(&mount.path) == full))
+    }
+
+    /// What [`Mounts::add`] or [`Mounts::remove`] would refuse at once, changing nothing: the
+    /// path under which it is listed, and whether it is.
+    ///
+    /// # Errors
+    /// No directory of that name where it is to be added; missing rights.
+    pub fn plan(&self, path: &Path, keep: bool) -> Result<(PathBuf, bool), MountError> {
+        let listed = self.find(path)?;
+        let full = match fs::canonicalize(path) {
+            Ok(full) if full.is_dir() => full,
+            _ if keep => return Err(MountError::NotMounted(path.to_owned())),
+            _ => path.to_owned(),
+        };
+        let file = match keep {
+            true => sysfs::MOUNTS_ADD,
+            false => sysfs::MOUNTS_REMOVE,
+        };
+        OpenOptions::new()
+            .write(true)
+            .open(self.directory.join(file))
+            .map_err(|error| self.explain(error, file, path))?;
+        Ok((full, listed.is_some()))
+    }
+
     /// The file system mounted at `path` takes part from now on.
     ///
     /// # Errors

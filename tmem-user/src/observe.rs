@@ -45,6 +45,9 @@ pub enum ObserveError {
          locked down"
     )]
     MissingRights,
+    /// The kernel does not have the system call, or a sandbox says so.
+    #[error("this kernel has no eBPF: it wants CONFIG_BPF_SYSCALL (or a sandbox hides bpf())")]
+    NoBpf,
     /// The module's tracepoints are not there.
     #[error("the tracepoint {0} is not there: load the tmem module first")]
     NoTracepoint(&'static str),
@@ -60,6 +63,7 @@ impl ObserveError {
     fn from_aya(error: impl Error + Send + Sync + 'static) -> Self {
         match os_error(&error) {
             Some(libc::EPERM | libc::EACCES) if !is_verifier_error(&error) => Self::MissingRights,
+            Some(libc::ENOSYS) => Self::NoBpf,
             _ => Self::Failed(Box::new(error)),
         }
     }

@@ -238,6 +238,9 @@ fn observed(text: &mut Text, snapshot: &Snapshot) {
         ];
         text.histogram(name, &labels, &cell.histogram, cell.total_ns);
     }
+    if observed.only_times {
+        return;
+    }
     let name = "tmem_cgroup_operations";
     text.family(
         name,

@@ -77,8 +77,8 @@ pub struct PagedOut {
     pub before: Memory,
     /// After.
     pub after: Memory,
-    /// Bytes of mappings that were left out since they were in use; of processes
-    /// with an idle time only.
+    /// Bytes of mappings that were left out since they were in use; with an idle
+    /// time only.
     pub in_use: u64,
 }
 
@@ -90,7 +90,7 @@ impl PagedOut {
 }
 
 /// Pages out the target: all that the kernel gives up, or about `bytes` of it.
-/// With `idle_for`, of a process only the mappings of which nothing was touched
+/// With `idle_for`, only the processes' mappings of which nothing was touched
 /// in that time, which is waited for.
 ///
 /// # Errors
@@ -100,9 +100,15 @@ pub fn page_out(
     bytes: Option<u64>,
     idle_for: Option<Duration>,
 ) -> Result<PagedOut, PageoutError> {
-    match target {
-        Target::Process(pid) => process(*pid, bytes.unwrap_or(u64::MAX), idle_for),
-        Target::Cgroup(path) => cgroup(path, bytes),
+    match (target, idle_for) {
+        (Target::Process(pid), None) => process(*pid, bytes.unwrap_or(u64::MAX), false),
+        (Target::Process(pid), Some(time)) => {
+            clear_marks(*pid)?;
+            thread::sleep(time);
+            process(*pid, bytes.unwrap_or(u64::MAX), true)
+        }
+        (Target::Cgroup(path), None) => cgroup(path, bytes),
+        (Target::Cgroup(path), Some(time)) => idle_of(path, bytes.unwrap_or(u64::MAX), time),
     }
 }
 
@@ -171,9 +177,10 @@ fn parse_status(text: &str) -> Memory {
     }
 }
 
-fn process(pid: Pid, bytes: u64, idle_for: Option<Duration>) -> Result<PagedOut, PageoutError> {
+/// What an error at `what` of a process means.
+fn process_error(pid: Pid, what: &str, error: io::Error) -> PageoutError {
     let number = pid.as_raw_nonzero().get();
-    let fail = |what: &str, error: io::Error| match error.raw_os_error() {
+    match error.raw_os_error() {
         Some(libc::ESRCH | libc::ENOENT) => PageoutError::NoProcess(number),
         Some(libc::EPERM | libc::EACCES) => PageoutError::MissingRights {
             what: format!("{what} of process {number}"),
@@ -187,21 +194,27 @@ fn process(pid: Pid, bytes: u64, idle_for: Option<Duration>) -> Result<PagedOut,
             what: format!("{what} of process {number}"),
             error,
         },
-    };
+    }
+}
+
+/// From now on the kernel marks anew which pages of a process are used.
+fn clear_marks(pid: Pid) -> Result<(), PageoutError> {
+    fs::write(format!("/proc/{}/clear_refs", pid.as_raw_nonzero()), "1")
+        .map_err(|error| process_error(pid, "clearing the marks of use", error))
+}
+
+/// Pages out a process; with `idle` only mappings without a mark of use.
+fn process(pid: Pid, bytes: u64, idle: bool) -> Result<PagedOut, PageoutError> {
+    let fail = |what: &str, error: io::Error| process_error(pid, what, error);
     let pidfd = pidfd_open(pid, PidfdFlags::empty())
         .map_err(|error| fail("opening the descriptor", error.into()))?;
-    let proc = PathBuf::from(format!("/proc/{number}"));
+    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let memory = || -> Result<Memory, PageoutError> {
         let text = fs::read_to_string(proc.join("status"));
         Ok(parse_status(
             &text.map_err(|error| fail("reading the status", error))?,
         ))
     };
-    if let Some(time) = idle_for {
-        fs::write(proc.join("clear_refs"), "1")
-            .map_err(|error| fail("clearing the marks of use", error))?;
-        thread::sleep(time);
-    }
     let smaps = fs::read_to_string(proc.join("smaps"))
         .map_err(|error| fail("reading the mappings", error))?;
     let mut result = PagedOut {
@@ -210,7 +223,7 @@ fn process(pid: Pid, bytes: u64, idle_for: Option<Duration>) -> Result<PagedOut,
     };
     result.after = result.before;
     'mappings: for mapping in parse_smaps(&smaps) {
-        if idle_for.is_some() && mapping.referenced > 0 {
+        if idle && mapping.referenced > 0 {
             result.in_use += mapping.anonymous;
             continue;
         }
@@ -262,20 +275,65 @@ fn madvise_pageout(pidfd: &OwnedFd, start: u64, length: u64) -> io::Result<()> {
     }
 }
 
-fn cgroup(path: &Path, bytes: Option<u64>) -> Result<PagedOut, PageoutError> {
-    let memory = || -> Result<Memory, PageoutError> {
-        let number = |name: &str| {
-            let text = fs::read_to_string(path.join(name)).ok()?;
-            text.trim().parse::<u64>().ok()
-        };
-        Ok(Memory {
-            resident: number("memory.current")
-                .ok_or_else(|| PageoutError::NoCgroup(path.to_owned()))?,
-            // Without swap accounting nobody knows.
-            swapped: number("memory.swap.current").unwrap_or(0),
-        })
+/// The memory of a cgroup and those below it.
+fn memory_of(cgroup: &Path) -> Result<Memory, PageoutError> {
+    let number = |name: &str| {
+        let text = fs::read_to_string(cgroup.join(name)).ok()?;
+        text.trim().parse::<u64>().ok()
     };
-    let before = memory()?;
+    Ok(Memory {
+        resident: number("memory.current")
+            .ok_or_else(|| PageoutError::NoCgroup(cgroup.to_owned()))?,
+        // Without swap accounting nobody knows.
+        swapped: number("memory.swap.current").unwrap_or(0),
+    })
+}
+
+/// The processes of a cgroup and of those below it.
+fn processes_of(cgroup: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let mut pids: Vec<Pid> = text
+        .lines()
+        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+        .collect();
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            pids.extend(processes_of(&entry.path()));
+        }
+    }
+    pids
+}
+
+/// Pages out what the processes of a cgroup do not use. One that ends meanwhile is no error.
+fn idle_of(cgroup: &Path, bytes: u64, time: Duration) -> Result<PagedOut, PageoutError> {
+    let still_there = |result: Result<PagedOut, PageoutError>| match result {
+        Err(PageoutError::NoProcess(_)) => Ok(None),
+        other => other.map(Some),
+    };
+    let mut result = PagedOut {
+        before: memory_of(cgroup)?,
+        ..PagedOut::default()
+    };
+    let mut pids = Vec::new();
+    for pid in processes_of(cgroup) {
+        if still_there(clear_marks(pid).map(|()| PagedOut::default()))?.is_some() {
+            pids.push(pid);
+        }
+    }
+    thread::sleep(time);
+    let mut left = bytes;
+    for pid in pids {
+        if let Some(of_one) = still_there(process(pid, left, true))? {
+            left = left.saturating_sub(of_one.bytes());
+            result.in_use += of_one.in_use;
+        }
+    }
+    result.after = memory_of(cgroup)?;
+    Ok(result)
+}
+
+fn cgroup(path: &Path, bytes: Option<u64>) -> Result<PagedOut, PageoutError> {
+    let before = memory_of(path)?;
     let file = path.join("memory.reclaim");
     let mut left = bytes.unwrap_or(before.resident);
     while left > 0 {
@@ -293,7 +351,7 @@ fn cgroup(path: &Path, bytes: Option<u64>) -> Result<PagedOut, PageoutError> {
     }
     Ok(PagedOut {
         before,
-        after: memory()?,
+        after: memory_of(path)?,
         in_use: 0,
     })
 }

@@ -10,8 +10,9 @@ use tmem_common::stats::Stats;
 
 use crate::control::meaning;
 use crate::source::{
-    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, Moment, Observed, OwnCost, PoolKind,
-    PoolSnapshot, Pressure, Snapshot, Source, SourceError, Tunable, Unmeasured, pool_uuid,
+    CellSnapshot, CgroupSnapshot, Change, DiskTraffic, Moment, ONLY_OF_THE_MODULE, Observed,
+    OwnCost, PoolKind, PoolSnapshot, Pressure, Snapshot, Source, SourceError, Tunable, Unmeasured,
+    pool_uuid,
 };
 use crate::trace::TraceError;
 use crate::trace::reader::{End, Reader};
@@ -169,6 +170,7 @@ fn snapshot(reading: &Reading, sample_one_in: u32) -> Snapshot {
             .pools
             .iter()
             .map(|pool| PoolSnapshot {
+                mount: None,
                 id: pool.id,
                 uuid: pool_uuid(&pool.name),
                 kind: if pool.is_persistent() {
@@ -185,7 +187,7 @@ fn snapshot(reading: &Reading, sample_one_in: u32) -> Snapshot {
             })
             .collect(),
         observed: observed.then(|| Observed {
-            only_times: false,
+            only_times: reading.only_times,
             cells: cells(reading),
             cgroups: cgroups(reading),
             files: reading.files.clone(),
@@ -265,7 +267,18 @@ fn stats(counters: &Counters) -> Stats {
 }
 
 fn unmeasured(parts: &BTreeMap<String, String>) -> Vec<Unmeasured> {
-    const NAMES: [&str; 6] = ["latency", "cells", "cgroups", "files", "disk", "pressure"];
+    const NAMES: [&str; 10] = [
+        "latency",
+        "cells",
+        "cgroups",
+        "files",
+        "disk",
+        "pressure",
+        "zswap pages",
+        "zswap stores and hits",
+        "zswap refusals",
+        ONLY_OF_THE_MODULE,
+    ];
     parts
         .iter()
         .map(|(name, why)| Unmeasured {

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use tmem_common::event::Event;
 use tmem_common::op::{Op, Outcome};
 use tmem_common::stats::Stats;
+use tmem_common::sysfs;
 
 use crate::histogram::Histogram;
+use crate::mounts::MountError;
 use crate::system;
 
 /// Where figures come from and changes go to.
@@ -162,6 +164,8 @@ pub struct PoolSnapshot {
     pub limit_bytes: Option<u64>,
     /// Whether it refuses new pages.
     pub frozen: bool,
+    /// Where the file system was added whose pages it keeps, if that is so.
+    pub mount: Option<String>,
     /// Its counters and gauges.
     pub stats: Stats,
 }
@@ -353,6 +357,9 @@ pub struct OwnCost {
     pub programs_ns: Option<u64>,
 }
 
+/// The parts that only operations of the module tell, as [`Unmeasured::what`] where there are none.
+pub const ONLY_OF_THE_MODULE: &str = "cgroups, files and events";
+
 /// A part of a snapshot that could not be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmeasured {
@@ -386,6 +393,9 @@ pub struct Change {
     pub new: String,
 }
 
+/// Last part of the key that says whether a mounted file system takes part: `mounts./srv.keep`.
+pub const KEEP: &str = "keep";
+
 /// Makes several changes or none: all are planned first; when one fails all the
 /// same, everything that is not as before is set back, the failed one included,
 /// for a write may take effect and fail.
@@ -396,25 +406,64 @@ pub fn apply(
     source: &mut dyn Source,
     wanted: &[(String, String)],
 ) -> Result<Vec<Change>, SourceError> {
+    apply_in_order(source, wanted).map_err(|(_, error)| error)
+}
+
+/// [`apply`], which also says which of the changes failed.
+pub(crate) fn apply_in_order(
+    source: &mut dyn Source,
+    wanted: &[(String, String)],
+) -> Result<Vec<Change>, (usize, SourceError)> {
     let mut planned = Vec::with_capacity(wanted.len());
-    for (key, value) in wanted {
-        planned.push(source.plan(key, value)?);
+    for (place, (key, value)) in wanted.iter().enumerate() {
+        let change = source.plan(key, value).map_err(|error| (place, error))?;
+        let lost = lost_by(source, &change).map_err(|error| (place, error))?;
+        // As if these were changed before it, so that they are set back after it.
+        planned.extend(lost);
+        planned.push(change);
     }
     let mut made: Vec<Change> = Vec::with_capacity(wanted.len());
     for (key, value) in wanted {
         match source.set(key, value) {
             Ok(change) => made.push(change),
-            Err(error) => return Err(roll_back(source, &planned[..=made.len()], error)),
+            Err(error) => {
+                let place = made.len();
+                return Err((place, roll_back(source, &planned, error)));
+            }
         }
     }
     Ok(made)
 }
 
+/// Settings that go when a file system no longer takes part.
+fn lost_by(source: &mut dyn Source, change: &Change) -> Result<Vec<Change>, SourceError> {
+    let Some((mount, KEEP)) = change.key.rsplit_once('.') else {
+        return Ok(Vec::new());
+    };
+    if (change.old.as_str(), change.new.as_str()) != ("1", "0") {
+        return Ok(Vec::new());
+    }
+    let weight = source.plan(&format!("{mount}.{}", sysfs::POOL_WEIGHT), "1")?;
+    let Some((pool, _)) = weight.key.rsplit_once('.') else {
+        return Ok(Vec::new());
+    };
+    let lost = source.tunables()?.into_iter().filter_map(|tunable| {
+        let name = tunable.key.strip_prefix(pool)?.strip_prefix('.')?;
+        Some(Change {
+            key: format!("{mount}.{name}"),
+            new: tunable.value.clone(),
+            old: tunable.value,
+        })
+    });
+    Ok(lost.collect())
+}
+
 /// Sets back what is not as it was planned from, the last first; the error to
-/// report for `cause`.
+/// report for `cause`. What did not exist before needs no setting back: it goes with the file
+/// system that it is about.
 fn roll_back(source: &mut dyn Source, planned: &[Change], cause: SourceError) -> SourceError {
     let mut left = Vec::new();
-    for change in planned.iter().rev() {
+    for change in planned.iter().rev().filter(|change| !change.old.is_empty()) {
         let now = source.plan(&change.key, &change.old);
         if now.as_ref().is_ok_and(|now| now.old == now.new) {
             continue;
@@ -520,6 +569,9 @@ pub enum SourceError {
         #[source]
         error: std::io::Error,
     },
+    /// A file system that is to take part, or not to, could not be added or removed.
+    #[error(transparent)]
+    Mount(#[from] Box<MountError>),
     /// A change failed, and so did setting others back.
     #[error("{cause}; and then could not set back {left}")]
     NotRolledBack {

@@ -18,8 +18,8 @@ use crate::interval::compression_ratio;
 use crate::observe::Observer;
 use crate::probes::probes;
 use crate::source::{
-    CellSnapshot, Change, Observed, OwnCost, PoolKind, PoolSnapshot, Snapshot, Source, SourceError,
-    Tunable, Unmeasured,
+    CellSnapshot, Change, ONLY_OF_THE_MODULE, Observed, OwnCost, PoolKind, PoolSnapshot, Snapshot,
+    Source, SourceError, Tunable, Unmeasured,
 };
 use crate::system;
 use crate::units::{show_bytes, show_count};
@@ -326,19 +326,14 @@ impl Source for StockSource {
         let mut unmeasured = Vec::new();
         let mut pools: Vec<PoolSnapshot> = self.zswap(ram, &mut unmeasured).into_iter().collect();
         pools.extend(self.zram());
-        let observed = match self.observe(&pools) {
-            Ok(observed) => {
-                let why = "only the tmem module tells of them".to_owned();
-                let what = "cgroups, files and events";
-                unmeasured.push(Unmeasured { what, why });
-                Some(observed)
-            }
-            Err(why) => {
-                let what = "latency";
-                unmeasured.push(Unmeasured { what, why });
-                None
-            }
-        };
+        let observed = self.observe(&pools);
+        let observed = observed.map_err(|why| {
+            let what = "latency";
+            unmeasured.push(Unmeasured { what, why });
+        });
+        let why = "only the tmem module tells of them".to_owned();
+        let what = ONLY_OF_THE_MODULE;
+        unmeasured.push(Unmeasured { what, why });
         let mut totals = Stats::default();
         for pool in &pools {
             add(&mut totals, &pool.stats);
@@ -356,7 +351,7 @@ impl Source for StockSource {
             used_bytes: totals.store_bytes,
             limit_bytes: pools.iter().filter_map(|pool| pool.limit_bytes).sum(),
             pools,
-            observed,
+            observed: observed.ok(),
             disk: system::parse_disk_traffic(&vmstat),
             refaults: system::parse_refaults(&vmstat),
             pressure: pressure.as_deref().and_then(system::parse_pressure),

@@ -465,9 +465,12 @@ fn latency_table(
 
 /// `tmem stats --cgroups`: operations by cgroup.
 pub fn cgroups(interval: &Interval, palette: Palette) -> String {
-    let Some(cgroups) = interval.cgroups.as_ref().filter(|all| !all.is_empty()) else {
-        return String::new();
+    let Some(cgroups) = &interval.cgroups else {
+        return "\nCgroups: not measured\n".to_owned();
     };
+    if cgroups.is_empty() {
+        return String::new();
+    }
     let mut table = Table::new(&["Cgroup", "Operation", "Count", "Bytes"]);
     for cgroup in cgroups {
         table.row(vec![

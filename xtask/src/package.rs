@@ -30,6 +30,9 @@ const DEFAULTS: &str = "\
 #
 # [pools.swap]
 # weight = 200
+#
+# [mounts.\"/srv\"]
+# keep = true
 ";
 
 /// How DKMS builds the module.

@@ -26,6 +26,11 @@ impl Cgroup {
         Ok(group)
     }
 
+    /// Its directory.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// Moves the calling process in.
     pub(crate) fn enter(&self) -> Result<()> {
         self.set("cgroup.procs", "0")

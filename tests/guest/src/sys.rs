@@ -247,3 +247,36 @@ pub(crate) fn local_modes(terminal: BorrowedFd<'_>) -> Result<libc::tcflag_t> {
         Ok(modes.assume_init().c_lflag)
     }
 }
+
+/// A program started by `command` finds no `bpf()`, as on a kernel built without it.
+pub(crate) fn hide_bpf(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // Classic BPF: load the number of the call; the right one is refused, others are allowed.
+    const LOAD: u16 = 0x20;
+    const SKIP_UNLESS_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let statement = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let filter = [
+        statement(LOAD, 0, 0),
+        statement(SKIP_UNLESS_EQUAL, libc::SYS_bpf as u32, 1),
+        statement(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32, 0),
+        statement(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_ptr().cast_mut(),
+        };
+        // SAFETY: the filter lives until the call returns, and is only read.
+        check(libc::c_long::from(unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+        }))
+        .map(|_| ())
+    };
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(install) };
+}

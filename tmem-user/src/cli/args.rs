@@ -286,7 +286,7 @@ pub(super) struct Pageout {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(super) bytes: Option<u64>,
     /// Wait so long, and take only mappings of which nothing was touched meanwhile
-    #[arg(long, value_name = "TIME", value_parser = parse_idle, conflicts_with = "cgroup")]
+    #[arg(long, value_name = "TIME", value_parser = parse_idle)]
     pub(super) idle_for: Option<Duration>,
 }
 

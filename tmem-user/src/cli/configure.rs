@@ -50,14 +50,12 @@ fn files(named: &[PathBuf], root: &std::path::Path) -> Result<Vec<PathBuf>, Conf
 pub(super) fn apply_files(global: &Global, options: &Apply) -> anyhow::Result<u8> {
     let settings = config::read_files(&files(&options.files, &options.root)?)?;
     let mut source = open(global, Watch::NOTHING)?;
-    let mut changes = config::plan(source.as_mut(), &settings)?;
-    if !options.dry_run {
-        let wanted: Vec<_> = changes
-            .iter()
-            .map(|change| (change.key.clone(), change.new.clone()))
-            .collect();
-        changes = apply(source.as_mut(), &wanted)?;
-    }
+    let planned = config::plan(source.as_mut(), &settings)?;
+    let changes = if options.dry_run {
+        planned.into_iter().map(|planned| planned.change).collect()
+    } else {
+        config::make_true(source.as_mut(), &planned)?
+    };
     if global.json {
         print_json(Body::Apply {
             dry_run: options.dry_run,
@@ -167,6 +165,7 @@ pub(super) fn is_usage(error: &ConfigError) -> bool {
         ConfigError::Syntax { .. }
         | ConfigError::Kind { .. }
         | ConfigError::Bad { .. }
+        | ConfigError::NotKept { .. }
         | ConfigError::Expression { .. } => true,
         ConfigError::Read { error, .. } => error.kind() == io::ErrorKind::NotFound,
         ConfigError::Refused { .. } | ConfigError::Source(_) => false,

@@ -12,7 +12,7 @@ use super::commands::{Watch, open};
 use super::{CANNOT_MEASURE, FAILED, child, measure, table};
 use crate::columns::{Cell, Column, more, usual};
 use crate::interval::Interval;
-use crate::source::FileSnapshot;
+use crate::source::{FileSnapshot, ONLY_OF_THE_MODULE};
 use crate::units::parse_duration;
 
 #[derive(Debug, Args)]
@@ -67,8 +67,8 @@ pub(super) async fn run(global: &Global, options: &Options) -> anyhow::Result<u8
     }
     let snapshot = source.snapshot()?;
     for part in &snapshot.unmeasured {
-        if matches!(part.what, "latency" | "files") {
-            log::error!("files: {}", part.why);
+        if matches!(part.what, "latency" | "files" | ONLY_OF_THE_MODULE) {
+            log::error!("files: not measured: {}", part.why);
         }
     }
     let Some(mut files) = Interval::between(&earlier, &snapshot).files else {

@@ -113,15 +113,23 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             MISSING_RIGHTS
         }
         _ => match error.downcast_ref() {
-            Some(MountError::Source(error)) => source_exit_code(error),
-            Some(MountError::NotMounted(_) | MountError::BadLine { .. }) => USAGE,
-            _ => FAILED,
+            Some(error) => mount_exit_code(error),
+            None => FAILED,
         },
+    }
+}
+
+fn mount_exit_code(error: &MountError) -> u8 {
+    match error {
+        MountError::Source(error) => source_exit_code(error),
+        MountError::NotMounted(_) | MountError::BadLine { .. } => USAGE,
+        _ => FAILED,
     }
 }
 
 fn source_exit_code(error: &SourceError) -> u8 {
     match error {
+        SourceError::Mount(error) => mount_exit_code(error),
         SourceError::Absent { .. } | SourceError::WrongAbi { .. } => CANNOT_MEASURE,
         SourceError::MissingRights { .. } => MISSING_RIGHTS,
         SourceError::UnknownKey { .. } | SourceError::BadValue { .. } => USAGE,

@@ -8,6 +8,10 @@
 //!
 //! [pools.swap]
 //! weight = 200
+//!
+//! [mounts."/srv"]
+//! keep = true
+//! policy = "s3fifo"
 //! ```
 //!
 //! Files of the system are drop-ins as systemd has them: all `*.conf` in
@@ -27,7 +31,9 @@ use std::path::{Path, PathBuf};
 use tmem_common::sysfs;
 use toml::de::{DeTable, DeValue};
 
-use crate::source::{Change, PoolSnapshot, Source, SourceError, Tunable, pool_name};
+use crate::source::{
+    Change, KEEP, PoolSnapshot, Source, SourceError, Tunable, apply_in_order, pool_name,
+};
 use crate::units::size_value;
 use expression::{ExpressionError, evaluate};
 
@@ -124,7 +130,15 @@ pub enum ConfigError {
         /// What is wrong with it.
         error: ExpressionError,
     },
-    /// The source refuses it.
+    /// A setting of a file system that takes no part, and is not to.
+    #[error("{place}: {key}: the file system takes no part; `keep = true` beside it adds it")]
+    NotKept {
+        /// Where.
+        place: Place,
+        /// The setting.
+        key: String,
+    },
+    /// The source refuses it, or making it true failed after everything was found to be in order.
     #[error("{place}: {error}")]
     Refused {
         /// Where.
@@ -133,7 +147,7 @@ pub enum ConfigError {
         #[source]
         error: Box<SourceError>,
     },
-    /// Making it true failed, after everything was found to be in order.
+    /// The source does not tell what is needed.
     #[error(transparent)]
     Source(#[from] Box<SourceError>),
 }
@@ -285,17 +299,28 @@ pub fn resolve(key: &str, value: &str, ram: u64) -> Result<String, ExpressionErr
     }
 }
 
-/// What has to change so that every setting holds; what holds already is left out.
+/// A change that is due, and the setting that wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The change.
+    pub change: Change,
+    /// Where its value stands.
+    pub place: Place,
+}
+
+/// What has to change so that every setting holds; what holds already is left out. File systems
+/// are added before everything else and removed after it, for their pools are set up in between.
 ///
 /// # Errors
 /// The first setting that the source would not take.
-pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Change>, ConfigError> {
+pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Planned>, ConfigError> {
     let ram = source.ram_bytes().map_err(Box::new)?;
-    let mut changes: Vec<Change> = Vec::new();
+    let mut planned: Vec<Planned> = Vec::new();
     for setting in settings {
+        let place = &setting.place;
         let value = resolve(&setting.key, &setting.value, ram).map_err(|error| {
             ConfigError::Expression {
-                place: setting.place.clone(),
+                place: place.clone(),
                 key: setting.key.clone(),
                 value: setting.value.clone(),
                 error,
@@ -303,34 +328,88 @@ pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Change>
         })?;
         let change = source
             .plan(&setting.key, &value)
-            .map_err(|error| ConfigError::Refused {
-                place: setting.place.clone(),
-                error: Box::new(error),
-            })?;
+            .map_err(|error| refused(place, error))?;
         // One tunable may be named in two ways: the later setting counts.
-        changes.retain(|earlier| earlier.key != change.key);
-        changes.push(change);
+        planned.retain(|earlier| earlier.change.key != change.key);
+        planned.push(Planned {
+            change,
+            place: place.clone(),
+        });
     }
-    changes.retain(|change| change.old != change.new);
-    Ok(changes)
+    planned.retain(|planned| planned.change.old != planned.change.new);
+    for of_new in planned
+        .iter()
+        .filter(|planned| planned.change.old.is_empty())
+    {
+        let key = &of_new.change.key;
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        let keep = format!("{section}.{KEEP}");
+        if !planned.iter().any(|other| other.change.key == keep) {
+            return Err(ConfigError::NotKept {
+                place: of_new.place.clone(),
+                key: key.clone(),
+            });
+        }
+    }
+    planned.sort_by_key(|planned| {
+        let is_keep = planned.change.key.rsplit('.').next() == Some(KEEP);
+        match (is_keep, planned.change.new.as_str()) {
+            (true, "1") => 0,
+            (true, _) => 2,
+            (false, _) => 1,
+        }
+    });
+    Ok(planned)
+}
+
+fn refused(place: &Place, error: SourceError) -> ConfigError {
+    ConfigError::Refused {
+        place: place.clone(),
+        error: Box::new(error),
+    }
+}
+
+/// Makes what was planned, or nothing.
+///
+/// # Errors
+/// The first change that failed, with the place of its setting; everything is as before then,
+/// or the error says what is not.
+pub fn make_true(source: &mut dyn Source, planned: &[Planned]) -> Result<Vec<Change>, ConfigError> {
+    let wanted: Vec<_> = planned
+        .iter()
+        .map(|planned| (planned.change.key.clone(), planned.change.new.clone()))
+        .collect();
+    apply_in_order(source, &wanted).map_err(|(at, error)| refused(&planned[at].place, error))
 }
 
 /// The tunables as the text of a file that makes them so again. Pools are named
-/// as their frontends named them, for their numbers may be others next time.
+/// as their frontends named them, or by the file system whose pages they keep, for their numbers
+/// may be others next time.
 pub fn save(tunables: &[Tunable], pools: &[PoolSnapshot]) -> String {
     let mut text = String::new();
     let mut table = None;
     for tunable in tunables {
         let (of_pool, name) = match split_pool(&tunable.key) {
             Some((id, name)) => (Some(id), name),
+            // It stands above the settings of its pool.
+            None if tunable.key.starts_with(sysfs::MOUNTS) => continue,
             None => (None, tunable.key.as_str()),
         };
         if of_pool != table {
             table = of_pool;
             if let Some(id) = of_pool {
                 let pool = pools.iter().find(|pool| pool.id == id);
-                let pool = pool.map_or_else(|| id.to_string(), |pool| pool_name(&pool.uuid));
-                text.push_str(&format!("\n[{}.{}]\n", sysfs::POOLS, key(&pool)));
+                text.push('\n');
+                match pool.and_then(|pool| pool.mount.as_deref()) {
+                    Some(path) => {
+                        let section = format!("[{}.{}]\n{KEEP} = true\n", sysfs::MOUNTS, key(path));
+                        text.push_str(&section);
+                    }
+                    None => {
+                        let name = pool.map_or_else(|| id.to_string(), |p| pool_name(&p.uuid));
+                        text.push_str(&format!("[{}.{}]\n", sysfs::POOLS, key(&name)));
+                    }
+                }
             }
         }
         text.push_str(&format!("{} = {}\n", key(name), value(tunable)));

@@ -123,6 +123,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
         overhang_bytes: 0,
         pools: vec![
             PoolSnapshot {
+                mount: None,
                 id: 0,
                 uuid: *b"swap\0\0\0\0\0\0\0\0\0\0\0\0",
                 kind: PoolKind::Persistent,
@@ -134,6 +135,7 @@ pub(super) fn snapshot(second: u64) -> Snapshot {
                 stats,
             },
             PoolSnapshot {
+                mount: None,
                 id: 1,
                 uuid: *b"files\0\0\0\0\0\0\0\0\0\0\0",
                 kind: PoolKind::Ephemeral,

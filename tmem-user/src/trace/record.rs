@@ -80,6 +80,9 @@ pub struct Reading {
     pub cgroups: Vec<CgroupReading>,
     /// The files of which most pages were met, at most [`FILES`].
     pub files: Vec<FileSnapshot>,
+    /// Neither cgroups nor files nor events were told, but times: see
+    /// [`crate::source::Observed::only_times`].
+    pub only_times: bool,
     /// Events lost since the start of the recording.
     pub events_dropped: u64,
     /// Pages written to swap devices since boot.
@@ -296,6 +299,7 @@ impl From<&Snapshot> for Reading {
                 })
                 .collect(),
             files: busiest(observed.map_or(&[], |observed| &observed.files)),
+            only_times: observed.is_some_and(|observed| observed.only_times),
             events_dropped: observed.map_or(0, |observed| observed.events_dropped),
             swap_pages_written: snapshot.disk.map(|disk| disk.swap_pages_written),
             swap_pages_read: snapshot.disk.map(|disk| disk.swap_pages_read),

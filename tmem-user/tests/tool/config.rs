@@ -203,6 +203,146 @@ weight = \"7\"
     );
 }
 
+/// `/srv` on the made-up module's list is a directory of the test's, kept in pool 3.
+fn kept(fake: &FakeSysfs) -> (tempfile::TempDir, String) {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().canonicalize().expect("there");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    fake.add_mounts();
+    fake.write("mounts/list", &format!("253:1 ext4 3 {path}"));
+    fake.add_pool(3, "66696c65203235333a31000000000000", "ephemeral");
+    for (name, value) in [
+        ("policy", "lru"),
+        ("admission", "always"),
+        ("max_ratio", "100"),
+    ] {
+        fake.write(&format!("pools/3/{name}"), value);
+    }
+    (place, path)
+}
+
+#[test]
+fn a_mounts_section_sets_its_pool_and_is_saved_as_such() {
+    let fake = FakeSysfs::new();
+    let (_place, path) = kept(&fake);
+    let text =
+        format!("[mounts.\"{path}\"]\nlimit = \"1M + 1M\"\nkeep = true\npolicy = \"s3fifo\"\n");
+    let file = write(&fake, &text);
+    let output = fake.tmem(&["apply", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(
+        out(&output),
+        "pools.3.limit: max -> 2M\npools.3.policy: lru -> s3fifo\n"
+    );
+    assert_eq!(fake.read("pools/3/policy"), "s3fifo");
+    // Nothing was added or removed: it was kept before.
+    assert_eq!(fake.read("mounts/add"), "");
+    let saved = out(&fake.tmem(&["save"]));
+    let section = format!(
+        "\n[mounts.\"{path}\"]\nkeep = true\ncodec = \"default\"\nlimit = \"2M\"\nweight = 100\n"
+    );
+    assert!(saved.contains(&section), "{saved}");
+    assert!(!saved.contains("[pools.3]"), "{saved}");
+    let file = write(&fake, &saved);
+    let again = out(&fake.tmem(&["apply", &file]));
+    assert!(again.starts_with("nothing to change"), "{again}");
+    let shown = out(&fake.tmem(&["show-config", &file]));
+    assert!(
+        shown.contains(&format!("[mounts.\"{path}\"]\n\n# {file}:")),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_bad_mounts_section_names_the_place_and_changes_nothing() {
+    let fake = FakeSysfs::new();
+    let (_place, path) = kept(&fake);
+    let other = tempfile::tempdir().expect("a directory");
+    let other = other.path().to_str().expect("UTF-8");
+    for (section, place, words) in [
+        (
+            format!("[mounts.\"{path}\"]\npolicy = \"best\""),
+            ":3:10: ",
+            "\"best\" is not allowed",
+        ),
+        (
+            format!("[mounts.\"{path}\"]\ncolour = 1"),
+            ":3:10: ",
+            "unknown key",
+        ),
+        (
+            format!("[mounts.\"{path}\"]\nkeep = \"yes\""),
+            ":3:8: ",
+            "allowed: 0 or 1",
+        ),
+        (
+            "[mounts.\"/no/such\"]\nkeep = true".to_owned(),
+            ":3:8: ",
+            "nothing is mounted there",
+        ),
+        (
+            "[mounts.srv]\nkeep = true".to_owned(),
+            ":3:8: ",
+            "unknown key",
+        ),
+        (
+            format!("[mounts.\"{other}\"]\npolicy = \"fifo\""),
+            ":3:10: ",
+            "`keep = true` beside it",
+        ),
+        (
+            format!("[mounts.\"{other}\"]\nkeep = true\nmax_ratio = 101"),
+            ":4:13: ",
+            "\"101\" is not allowed",
+        ),
+    ] {
+        let file = write(&fake, &format!("limit = \"64M\"\n{section}\n"));
+        let output = fake.tmem(&["apply", &file]);
+        let message = err(&output);
+        assert_eq!(output.status.code(), Some(2), "{section}: {message}");
+        assert!(
+            message.contains(&format!("{file}{place}")),
+            "{section}: {message}"
+        );
+        assert!(message.contains(words), "{section}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert_eq!(
+            (fake.read("limit"), fake.read("mounts/add")),
+            ("20%".into(), String::new())
+        );
+    }
+}
+
+/// The made-up module never lists what is added, as if adding had failed.
+#[test]
+fn what_fails_in_the_end_names_its_place_and_everything_is_set_back() {
+    let fake = FakeSysfs::new();
+    let (_place, path) = kept(&fake);
+    let other = tempfile::tempdir().expect("a directory");
+    let other = other.path().canonicalize().expect("there");
+    let other = other.to_str().expect("UTF-8");
+    for text in [
+        format!("limit = \"64M\"\n[mounts.\"{other}\"]\npolicy = \"fifo\"\nkeep = true\n"),
+        format!("limit = \"64M\"\n[mounts.\"{path}\"]\npolicy = \"fifo\"\nkeep = false\n"),
+    ] {
+        let before = state(&fake);
+        let file = write(&fake, &text);
+        let output = fake.tmem(&["apply", &file]);
+        let message = err(&output);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(
+            message.contains(&format!("{file}:4:8: mounts./")),
+            "{message}"
+        );
+        assert_eq!(state(&fake), before, "{text}");
+    }
+    // The first was tried before all else, the second after it.
+    assert_eq!(
+        (fake.read("mounts/add"), fake.read("mounts/remove")),
+        (other.to_owned(), path)
+    );
+}
+
 /// How an injected failure of a write looks.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -281,7 +421,10 @@ fn after_any_failed_write_everything_is_as_before() {
                 writes: 0,
             };
             let changes = plan(&mut source, &settings).expect("in order");
-            let wanted: Vec<_> = changes.into_iter().map(|c| (c.key, c.new)).collect();
+            let wanted: Vec<_> = changes
+                .into_iter()
+                .map(|planned| (planned.change.key, planned.change.new))
+                .collect();
             let result = apply(&mut source, &wanted);
             if at < wanted.len() {
                 let error = result.expect_err("the injected one").to_string();

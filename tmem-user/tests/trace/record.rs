@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tmem_common::op::{Op, Outcome};
 use tmem_user::embedded::EmbeddedSource;
+use tmem_user::interval::Interval;
 use tmem_user::recorded::RecordedSource;
-use tmem_user::source::{Snapshot, Source as _};
+use tmem_user::source::{ONLY_OF_THE_MODULE, Observed, Snapshot, Source as _, Unmeasured};
 use tmem_user::trace::reader::{End, Reader};
 use tmem_user::trace::record::{Meta, Reading, Record};
 use tmem_user::trace::writer::Writer;
@@ -42,6 +43,39 @@ fn read(path: &std::path::Path) -> Trace {
         end: reader.end().expect("read to the end").clone(),
         events,
         readings,
+    }
+}
+
+/// A kernel's own zswap tells times only: a recording of it does not show empty lists of the rest.
+#[test]
+fn what_was_not_told_is_not_told_by_the_recording() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.trace");
+    let told = |only_times| Snapshot {
+        observed: Some(Observed {
+            only_times,
+            ..Observed::default()
+        }),
+        unmeasured: vec![Unmeasured {
+            what: ONLY_OF_THE_MODULE,
+            why: "made up".to_owned(),
+        }],
+        ..Snapshot::default()
+    };
+    for only_times in [false, true] {
+        let mut writer = Writer::create(&path, &Meta::default()).expect("a trace");
+        for _ in 0..2 {
+            let reading = Reading::from(&told(only_times));
+            writer.reading(&reading).expect("room");
+        }
+        writer.finish(7, None).expect("room");
+        let mut recorded = RecordedSource::open(&path).expect("a recording");
+        let snapshot = recorded.snapshot().expect("a reading");
+        assert_eq!(snapshot.unmeasured[0].what, ONLY_OF_THE_MODULE);
+        let interval = Interval::between(&snapshot, &snapshot);
+        assert!(interval.cells.is_some());
+        assert_eq!(interval.cgroups.is_none(), only_times);
+        assert_eq!(interval.files.is_none(), only_times);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which files profit: what the tool says of two files, of which one is read again.
+//! The tool and file systems that take part: which of two files profits, and files that say who does.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use tmem_common::PAGE_SIZE;
 use tmem_common::op::Outcome;
 use tmem_common::sysfs;
 
-use super::tool::{meanwhile, same, succeed, tmem};
+use super::tool::{FAILED, fail, meanwhile, same, succeed, tmem};
 use crate::cgroup::Cgroup;
 use crate::content;
 use crate::context::Context;
@@ -108,6 +108,69 @@ pub(super) fn profit(context: &Context) -> Result<()> {
     let table = succeed(tmem(&quiet))?;
     ensure!(table == "name,hits\n", "{table:?}");
     context.data(json!({ "hits": hits }));
+    place.unmount()?;
+    tier::ensure_empty()?;
+    tier::unload().context("unloading")
+}
+
+/// A configuration adds a file system with its settings, and removes it; what one section does
+/// not get none gets; and what was saved makes the old state again.
+pub(super) fn sections(context: &Context) -> Result<()> {
+    const SAVED: &str = "/tmp/saved.conf";
+    const WANTED: &str = "/tmp/wanted.conf";
+    let place = Place::new(context, Top::Nothing)?;
+    tier::load("").context("loading")?;
+    let apply = |text: &str| -> Result<_> {
+        fs::write(WANTED, text)?;
+        Ok(tmem(&["apply", WANTED]))
+    };
+    let limit = || tier::attribute(sysfs::LIMIT);
+    // The only pool beside that of swap pages.
+    let policy = || tier::attribute("pools/1/policy");
+    let list = || tier::attribute("mounts/list");
+    let before = limit()?;
+
+    let text = format!(
+        "[mounts.\"{BASE}\"]\npolicy = \"s3fifo\"\nlimit = \"min(ram, 8M)\"\nkeep = true\n"
+    );
+    succeed(apply(&text)?)?;
+    ensure!(list()?.contains(BASE), "{BASE} was not added: {}", list()?);
+    ensure!(policy()? == "s3fifo", "the policy is {}", policy()?);
+    let of_pool = tier::attribute("pools/1/limit")?;
+    ensure!(
+        of_pool == (8 << 20).to_string(),
+        "the pool's limit is {of_pool}"
+    );
+    succeed(tmem(&["save", SAVED]))?;
+
+    let text = format!(
+        "limit = \"33M\"\n[mounts.\"{BASE}\"]\npolicy = \"fifo\"\n[mounts.\"/proc\"]\nkeep = true\n"
+    );
+    fail(
+        apply(&text)?,
+        FAILED,
+        &["wanted.conf:5:8", "/proc is refused"],
+    )?;
+    ensure!(
+        limit()? == before && policy()? == "s3fifo" && list()?.lines().count() == 1,
+        "a refused file changed something: {} {} {}",
+        limit()?,
+        policy()?,
+        list()?
+    );
+
+    succeed(apply(&format!(
+        "limit = \"33M\"\n[mounts.\"{BASE}\"]\nkeep = false\n"
+    ))?)?;
+    ensure!(list()?.is_empty(), "{BASE} was not removed: {}", list()?);
+    ensure!(limit()? == "33M", "the limit is {}", limit()?);
+    succeed(tmem(&["apply", SAVED]))?;
+    ensure!(
+        limit()? == before && policy()? == "s3fifo" && list()?.contains(BASE),
+        "not as it was saved: {} {}",
+        limit()?,
+        list()?
+    );
     place.unmount()?;
     tier::ensure_empty()?;
     tier::unload().context("unloading")

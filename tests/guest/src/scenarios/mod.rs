@@ -9,6 +9,7 @@ mod file;
 mod files;
 mod lifecycle;
 mod neighbours;
+mod reclaim;
 mod reread;
 mod seen;
 mod sysfs;
@@ -98,13 +99,16 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_set", tool::set),
     ("tool_config", tool::config),
     ("tool_check", tool::check),
-    ("tool_pageout", tool::pageout),
+    ("tool_pageout", reclaim::process),
+    ("tool_pageout_cgroup", reclaim::cgroup),
     ("tool_dashboard", dashboard::keys),
     ("tool_files", files::profit),
+    ("tool_sections", files::sections),
     ("tool_stock", tool::stock),
     ("tool_stock_zram", tool::stock_zram),
     ("tool_drain", tool::drain),
     ("tool_rights", tool::rights),
+    ("tool_no_bpf", tool::no_bpf),
     ("tool_no_module", tool::no_module),
     ("trace_record", trace::record),
     ("trace_what_if_swap", trace::what_if_swap),

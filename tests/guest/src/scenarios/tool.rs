@@ -17,14 +17,16 @@ use crate::context::Context;
 use crate::process;
 use crate::region::Region;
 use crate::swap::SwapDisk;
+use crate::sys;
 use crate::tier::{self, Stats, Tier};
 
 /// Number of a user without any right.
 const NOBODY: u32 = 65534;
 
 /// Exit codes as `tmem --help` documents them.
-const USAGE: i32 = 2;
-const CANNOT_MEASURE: i32 = 3;
+pub(super) const FAILED: i32 = 1;
+pub(super) const USAGE: i32 = 2;
+pub(super) const CANNOT_MEASURE: i32 = 3;
 const MISSING_RIGHTS: i32 = 4;
 
 pub(super) fn tmem(arguments: &[&str]) -> Command {
@@ -53,7 +55,7 @@ pub(super) fn succeed(command: Command) -> Result<String> {
 }
 
 /// Runs a command that must fail with this code and say something with each of `words`.
-fn fail(command: Command, code: i32, words: &[&str]) -> Result<()> {
+pub(super) fn fail(command: Command, code: i32, words: &[&str]) -> Result<()> {
     let shown = format!("{command:?}");
     let output = run(command)?;
     let message = String::from_utf8_lossy(&output.stderr);
@@ -74,7 +76,7 @@ fn fail(command: Command, code: i32, words: &[&str]) -> Result<()> {
 }
 
 /// The one JSON object that a command prints.
-fn object(command: Command) -> Result<Value> {
+pub(super) fn object(command: Command) -> Result<Value> {
     let text = succeed(command)?;
     let mut lines = text.lines();
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -367,37 +369,6 @@ pub(super) fn check(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
-/// Memory is paged out on demand, comes back as it was, and the report is that of the module.
-pub(super) fn pageout(context: &Context) -> Result<()> {
-    const PAGES: usize = 4000;
-    const PID: &str = "/tmp/pid";
-    let stage = Stage::new(context)?;
-    let worker = process::spawn(|| {
-        let mut region = Region::anonymous(PAGES, context.seed)?;
-        region.write_all();
-        fs::write(PID, std::process::id().to_string())?;
-        stage.tally.wait_for_stop();
-        region.check_all(stage.tally);
-        Ok(())
-    })?;
-    while worker.is_running() && !stage.tally.ready() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let pid = fs::read_to_string(PID).context("the worker did not start")?;
-    let before = Stats::read()?.stored();
-    let said = object(tmem(&["pageout", "--json", "--pid", &pid]))?;
-    let stored = Stats::read()?.stored() - before;
-    let bytes = said["paged_out_bytes"].as_u64().unwrap_or(0);
-    ensure!(bytes >= PAGES as u64 / 2 * 4096, "{said}");
-    ensure!(stored >= PAGES as u64 / 2, "{stored} pages stored");
-    same("stores", &said["stores"], stored)?;
-    stage.tally.stop();
-    worker.join()?;
-    fail(tmem(&["pageout", "--pid", &pid]), USAGE, &["no process"])?;
-    context.data(json!({ "paged_out_bytes": bytes }));
-    stage.finish(context)
-}
-
 /// What `tmem stats --stock` says of the time in which pages went out and came back; its counts
 /// and times of one pool have to agree with each other.
 fn timed(stage: &Stage, context: &Context, pool: u64) -> Result<Value> {
@@ -427,6 +398,10 @@ fn timed(stage: &Stage, context: &Context, pool: u64) -> Result<Value> {
         ensure_timed(interval, op)?;
     }
     ensure!(interval["cgroups"].is_null(), "{interval}");
+    let text = succeed(tmem(&["stats", "--stock", "--cgroups", "--for", "100ms"]))?;
+    ensure!(text.contains("Cgroups: not measured"), "{text}");
+    let files = tmem(&["files", "--stock", "--for", "100ms"]);
+    fail(files, CANNOT_MEASURE, &["not measured", "tmem module"])?;
     Ok(said)
 }
 
@@ -558,4 +533,70 @@ pub(super) fn no_module(_: &Context) -> Result<()> {
         fail(tmem(&["unheard-of"]), USAGE, &["unheard-of"])
     })?
     .join()
+}
+
+/// With the call of eBPF hidden, as on a kernel built without it, every command ends as documented.
+pub(super) fn no_bpf(context: &Context) -> Result<()> {
+    const TRACE: &str = "/tmp/no-bpf.trace";
+    const REASON: &str = "CONFIG_BPF_SYSCALL";
+    let stage = Stage::new(context)?;
+    stage.exercise(context, context.number("stores")?)?;
+    let hidden = |arguments: &[&str]| {
+        let mut command = tmem(arguments);
+        sys::hide_bpf(&mut command);
+        command
+    };
+    let said = object(hidden(&["stats", "--json", "--for", "100ms"]))?;
+    ensure!(
+        said["unmeasured"].to_string().contains(REASON)
+            && said["interval"]["cells"].is_null()
+            && said["interval"]["cgroups"].is_null()
+            && said["totals"]["outcomes"]["stored"].as_u64() > Some(0),
+        "{said}"
+    );
+    for arguments in [
+        &["stats", "--for", "100ms"][..],
+        &["top", "--batch", "-n", "1", "--interval", "100ms"],
+    ] {
+        let text = succeed(hidden(arguments))?;
+        ensure!(
+            text.contains("not measured") && text.contains(REASON),
+            "{arguments:?}: {text}"
+        );
+    }
+    for arguments in [
+        &["status"][..],
+        &["pools"],
+        &["set", "limit=64M"],
+        &["save"],
+        &["doctor"],
+        &["mount", "list"],
+        &["run", "--", BUSYBOX, "true"],
+        &["check", "--max-swap-written", "4000000", "--for", "100ms"],
+        &["tune", "--for", "100ms", "--every", "50ms", "--dry-run"],
+        &["record", "-o", TRACE, "--duration", "200ms"],
+        &["report", TRACE, "-o", "/tmp/no-bpf.html"],
+    ] {
+        // 5.10 keeps no file pages.
+        if arguments[0] != "mount" || context.kernel >= (6, 1) {
+            succeed(hidden(arguments))?;
+        }
+    }
+    let output = run(hidden(&["check", "--max-p99-get", "1s", "--for", "100ms"]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.code() == Some(CANNOT_MEASURE)
+            && text.contains("not measured")
+            && text.contains(REASON),
+        "{}: {text}",
+        output.status
+    );
+    fail(
+        hidden(&["files", "--for", "100ms"]),
+        CANNOT_MEASURE,
+        &[REASON],
+    )?;
+    stage.group.lift_limit()?;
+    succeed(hidden(&["drain"]))?;
+    stage.finish(context)
 }
