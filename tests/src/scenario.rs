@@ -665,6 +665,10 @@ pub const SCENARIOS: &[Scenario] = &[
         ..swap("tool_stock_zram", "", "")
     },
     swap("tool_drain", "stores=2000", ""),
+    Scenario {
+        kernels: &[Kernel::V5_10, Kernel::V6_12, Kernel::V7_2],
+        ..swap("tool_cgroups", "", "")
+    },
     swap("tool_rights", "stores=500", ""),
     Scenario {
         kernels: &[Kernel::V6_12],

@@ -83,6 +83,22 @@ pub const STATS_FIELDS: [&str; 8] = [
     "moved_pages",
 ];
 
+/// Directory about what cgroups hold and may hold.
+pub const CGROUPS: &str = "cgroups";
+/// In [`CGROUPS`]: one line a cgroup: its id, weight, limit, swap pages and their bytes, file
+/// pages and their bytes, puts refused for want of room, file pages that made room. Filled
+/// up with blanks. Read only.
+pub const CGROUPS_LIST: &str = "list";
+/// In [`CGROUPS`]: takes a cgroup's id and its weight, 1 to 1000 or [`CGROUP_WEIGHT_NONE`]. Write only.
+pub const CGROUPS_WEIGHT: &str = "weight";
+/// In [`CGROUPS`]: takes a cgroup's id and its limit in bytes (suffix K, M, G allowed) or
+/// [`CGROUP_LIMIT_NONE`]. Write only.
+pub const CGROUPS_LIMIT: &str = "limit";
+/// The weight of a cgroup that was given none: it is counted with all others.
+pub const CGROUP_WEIGHT_NONE: &str = "default";
+/// The limit of a cgroup that has none.
+pub const CGROUP_LIMIT_NONE: &str = "max";
+
 /// Directory about the file systems whose clean pages are kept; absent where the module
 /// keeps no file pages on this kernel.
 pub const MOUNTS: &str = "mounts";

@@ -278,6 +278,15 @@ static inline const char *tmem_inode_name(const struct inode *inode)
 #endif
 }
 
+/* -- sysfs --------------------------------------------------------------- */
+
+/* Since 6.17 files that are longer than a page are constant. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+#define TMEM_BIN_ATTRIBUTE	const struct bin_attribute
+#else
+#define TMEM_BIN_ATTRIBUTE	struct bin_attribute
+#endif
+
 /* -- memory cgroups ------------------------------------------------------ */
 
 /*

@@ -629,6 +629,9 @@ int tmem_sysfs_init(void)
 	err = tmem_file_sysfs_init(tmem_root);
 	if (err)
 		goto fail;
+	err = tmem_cgroups_init(tmem_root);
+	if (err)
+		goto fail;
 	for (pool = 0; pool < TMEM_MAX_POOLS; pool++) {
 		if (tmem_core_pool_info(tmem_engine, pool, &info))
 			continue;
@@ -654,6 +657,7 @@ void tmem_sysfs_exit(void)
 {
 	u32 pool;
 
+	tmem_cgroups_exit();
 	tmem_file_sysfs_exit();
 	for (pool = 0; pool < TMEM_MAX_POOLS; pool++)
 		tmem_sysfs_pool_remove(pool);

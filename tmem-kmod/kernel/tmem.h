@@ -96,4 +96,8 @@ void tmem_sysfs_exit(void);
 int tmem_sysfs_pool_create(u32 pool);
 void tmem_sysfs_pool_remove(u32 pool);
 
+/* cgroups.c: what cgroups hold and may hold. */
+int tmem_cgroups_init(struct kobject *root);
+void tmem_cgroups_exit(void);
+
 #endif /* TMEM_H */

@@ -12,11 +12,12 @@
 
 #include <linux/types.h>
 
-#define TMEM_CORE_ABI		2
+#define TMEM_CORE_ABI		3
 #define TMEM_SHARDS		64	/* index locks */
 #define TMEM_LOCKS		(TMEM_SHARDS + 2)	/* + store, + pools */
 #define TMEM_MAX_POOLS		64
 #define TMEM_OUTCOMES		12
+#define TMEM_GROUPS		512	/* cgroups that are told apart */
 
 /* How an operation ended: tmem_common::op::Outcome. */
 enum tmem_outcome {
@@ -70,6 +71,17 @@ struct tmem_stats {
 	u64 flush_misses, moved_pages;
 };
 
+/* What is known of a cgroup. Of pages and bytes first the persistent, then the ephemeral. */
+struct tmem_group_info {
+	u64 id;
+	u64 limit_bytes;	/* ~0: none */
+	u64 weight;		/* 1..1000; 0: none of its own */
+	u64 pages[2];
+	u64 bytes[2];		/* of data, and 52 of bookkeeping for each page */
+	u64 refused;		/* puts, for want of room */
+	u64 evicted;
+};
+
 /* What an operation did, for its tracepoint. */
 struct tmem_report {
 	u32 outcome;	/* enum tmem_outcome */
@@ -82,7 +94,7 @@ struct tmem_engine;
 
 u32 tmem_core_abi(void);
 /*
- * Bytes of an engine (about 240 KiB, to be had from vzalloc()) and of a codec
+ * Bytes of an engine (about 264 KiB, to be had from vzalloc()) and of a codec
  * scratch, to be allocated by the caller, both 64-byte aligned.
  */
 size_t tmem_core_size(void);
@@ -103,8 +115,8 @@ int tmem_core_pool_info(struct tmem_engine *e, u32 pool, struct tmem_pool_info *
 
 /*
  * Put may sleep (codec, scratch, pages). page: 4096 bytes, stable meanwhile.
- * owner: id of the cgroup the page belongs to; ids of 2^32 and above are reported
- * as 0 on eviction. Indexes of 2^36 and above are refused (TMEM_REFUSED_LIMIT).
+ * owner: id of the cgroup the page belongs to, which it is counted with; ids of 2^32
+ * and above are reported as 0 on eviction, and counted nowhere. Indexes of 2^36 and above are refused (TMEM_REFUSED_LIMIT).
  * Refused: an older copy is gone.
  */
 void tmem_core_put(struct tmem_engine *e, u32 pool, u64 object, u64 index,
@@ -134,6 +146,14 @@ int tmem_core_set_pool_admission(struct tmem_engine *e, u32 pool, u32 admission)
 int tmem_core_set_pool_max_ratio(struct tmem_engine *e, u32 pool, u32 percent);
 /* May sleep: evicts ephemeral pages until the budget holds. Bytes held beyond it. */
 u64 tmem_core_set_limit(struct tmem_engine *e, u64 bytes);
+
+/* The cgroup at a place below TMEM_GROUPS; false if there is none. Any context. */
+bool tmem_core_group_info(struct tmem_engine *e, u32 place,
+			  struct tmem_group_info *info);
+/* May sleep: evicts. ~0: none. -EINVAL for 0 bytes or an id that is not counted, -ENOSPC. */
+int tmem_core_set_group_limit(struct tmem_engine *e, u64 id, u64 bytes);
+/* 0: none of its own. As above. */
+int tmem_core_set_group_weight(struct tmem_engine *e, u64 id, u32 weight);
 
 /* May sleep (not the flushes' contexts). Tries to give `pages` whole pages back by
  * evicting ephemeral pages; returns how many went back. */

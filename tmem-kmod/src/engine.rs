@@ -24,6 +24,7 @@ use tmem_common::stats::Stats;
 
 use crate::codec::{self, Scratch};
 use crate::ghost::{Ghosts, Name, Why};
+use crate::group::Groups;
 use crate::host::{Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
 use crate::index::{
     Aged, Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
@@ -64,6 +65,7 @@ pub struct Engine<H> {
     pub(crate) objects: Objects,
     pub(crate) spans: Spans,
     pub(crate) ghosts: Ghosts,
+    pub(crate) groups: Groups,
     store: UnsafeCell<Store>,
     shards: [UnsafeCell<Shard>; SHARDS],
     pub(crate) pools: [Pool; MAX_POOLS],
@@ -222,6 +224,9 @@ impl<H: Host> Engine<H> {
         }
         result.unwrap_or_else(|outcome| {
             home.count(outcome);
+            if outcome == Outcome::RefusedLimit {
+                self.note_refused(owner);
+            }
             Report { outcome, bytes }
         })
     }
@@ -452,7 +457,9 @@ impl<H: Host> Engine<H> {
     ) -> Result<Report, Outcome> {
         let Reserved { entry, body, .. } = page;
         let footprint = body.footprint(&self.memory, &self.spans);
+        let record = self.entries.at(&self.memory, entry);
         let undo = |emptied, outcome| {
+            self.uncount_in_group(home, record, body.len());
             self.free_records(&[Removed {
                 entry,
                 emptied,
@@ -460,6 +467,9 @@ impl<H: Host> Engine<H> {
             }]);
             Err(outcome)
         };
+        if !self.count_in_group(home, record, body.len()) {
+            return undo(0, Outcome::RefusedLimit);
+        }
         let charged =
             home.charge(footprint) || (self.make_room_in(handle.pool) && home.charge(footprint));
         if !charged {
@@ -572,7 +582,7 @@ impl<H: Host> Engine<H> {
 
     /// Takes a page out of the index, and out of its pool's queues.
     #[inline(always)]
-    fn unlink(
+    pub(crate) fn unlink(
         &self,
         shard: &mut Shard,
         records: &Records<'_, H>,
@@ -844,7 +854,9 @@ impl<H: Host> Engine<H> {
     /// Ends the accounting of pages that left the index, and frees them.
     pub(crate) fn free_removed(&self, home: &Pool, removed: &[Removed]) {
         for page in removed {
-            let body = self.entries.at(&self.memory, page.entry).body();
+            let entry = self.entries.at(&self.memory, page.entry);
+            let body = entry.body();
+            self.uncount_in_group(home, entry, body.len());
             self.unaccount(home, body.footprint(&self.memory, &self.spans));
         }
         self.free_records(removed);

@@ -62,7 +62,8 @@ pub(crate) struct Entry {
     object: Word,
     /// Low bits of the index.
     index: Word,
-    /// Bits: 0-11 length of the data, 12-15 kind, 16-21 shard, 22 linked, 23-29 step of the site.
+    /// Bits: 0-11 length of the data, 12-15 kind, 16-21 shard, 22 linked, 23-29 step of the site, 30 counted
+    /// with its owner's.
     /// The shard is set when the record is allocated, so that compaction, which comes from the slot,
     /// knows which lock to take.
     meta: Word,
@@ -88,6 +89,7 @@ const KIND_FILL: u32 = 15;
 const SHARD_SHIFT: u32 = 16;
 const LINKED: u32 = 1 << 22;
 const STEP_SHIFT: u32 = 23;
+const COUNTED: u32 = 1 << 30;
 /// In `object`.
 const INDEX_SHIFT: u32 = 28;
 /// In `newer`.
@@ -95,7 +97,7 @@ const STATE_SHIFT: u32 = 28;
 const LINK: u32 = (1 << STATE_SHIFT) - 1;
 
 const _: () = assert!(MAX_DATA < 1 << LEN_BITS);
-const _: () = assert!(STEP_SHIFT + STEP_BITS <= 32);
+const _: () = assert!(STEP_SHIFT + STEP_BITS <= 30);
 const _: () = assert!(ID_BITS <= INDEX_SHIFT && INDEX_SHIFT + INDEX_BITS - 32 <= 32);
 const _: () =
     assert!(ID_BITS <= STATE_SHIFT && (STATES - 1) << STATE_SHIFT >> STATE_SHIFT == STATES - 1);
@@ -143,6 +145,15 @@ impl Entry {
 
     pub(crate) fn owner(&self) -> u64 {
         self.owner.get().into()
+    }
+
+    /// Caller must have the record to itself: it is counted with its owner's.
+    pub(crate) fn set_counted(&self) {
+        self.meta.set(self.meta.get() | COUNTED);
+    }
+
+    pub(crate) fn is_counted(&self) -> bool {
+        self.meta.get() & COUNTED != 0
     }
 
     /// Id of the object; of a linked record only.
@@ -756,5 +767,18 @@ impl Shard {
         /// So many pages are looked at for each one that goes, at the most.
         const CHANCES: u32 = 32;
         self.queues[pool as usize].evict(policy, aged, CHANCES)
+    }
+
+    /// The first of the pages of an ephemeral pool that went soon which is `wanted`; it stays in its queues.
+    /// 0 if there is none.
+    pub(crate) fn next_where<H: Host>(
+        &self,
+        aged: &Aged<'_, '_, H>,
+        pool: u32,
+        wanted: impl Fn(u32) -> bool,
+    ) -> u32 {
+        /// So many pages of each queue are looked at, at the most.
+        const LOOKS: usize = 16;
+        self.queues[pool as usize].next_where(aged, LOOKS, wanted)
     }
 }

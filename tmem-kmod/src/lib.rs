@@ -13,6 +13,7 @@ pub mod adaptive;
 mod codec;
 mod engine;
 mod ghost;
+mod group;
 mod host;
 mod index;
 mod lz4;
@@ -29,5 +30,6 @@ pub mod userspace;
 
 pub use codec::{Scratch, compress, decompress};
 pub use engine::{Engine, Report};
+pub use group::{GROUPS, GroupInfo, WEIGHT_OF_OTHERS};
 pub use host::{Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, Page, SHARDS};
 pub use pool::{POOL_EXCLUSIVE_GET, POOL_PERSISTENT, PoolError, PoolInfo, PoolSpec};

@@ -347,6 +347,28 @@ impl Queues {
         self.take(pages, next)
     }
 
+    /// Among the first `looks` pages of each queue the first that is `wanted`, or 0.
+    pub(crate) fn next_where<P: Pages>(
+        &self,
+        pages: &P,
+        looks: usize,
+        wanted: impl Fn(u32) -> bool,
+    ) -> u32 {
+        for list in [&self.new, &self.main] {
+            let mut id = list.oldest;
+            for _ in 0..looks {
+                if id == 0 || wanted(id) {
+                    break;
+                }
+                id = pages.newer(id);
+            }
+            if id != 0 && wanted(id) {
+                return id;
+            }
+        }
+        0
+    }
+
     fn add_main<P: Pages>(&mut self, pages: &P, id: u32) {
         pages.set_state(id, 0);
         self.main.add(pages, id);

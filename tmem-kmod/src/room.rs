@@ -100,9 +100,15 @@ impl<H: Host> Engine<H> {
         evicted
     }
 
-    /// Evicts a batch from the ephemeral pool that has the most bytes for its weight;
-    /// how many pages.
+    /// Evicts a batch of pages of cgroups that hold more than their share, if shares were given, else
+    /// from the ephemeral pool that has the most bytes for its weight; how many pages.
     fn evict(&self) -> usize {
+        if self.groups.has_weights() {
+            let evicted = self.evict_beyond_shares();
+            if evicted > 0 {
+                return evicted;
+            }
+        }
         let mut victim: Option<(u32, &Pool, u64, u64)> = None;
         for (number, pool) in self.pools.iter().enumerate() {
             if !pool.is_live() || pool.is_persistent() || !pool.has_pages() {
@@ -208,9 +214,17 @@ impl<H: Host> Engine<H> {
             home.evict_left
                 .store(pages.div_ceil(SHARDS as u32), Relaxed);
         }
-        for page in &batch[..n] {
+        self.end_evicted(home, pool, &batch[..n]);
+        n
+    }
+
+    /// Tells of pages that were evicted from a pool, and frees them.
+    pub(crate) fn end_evicted(&self, home: &Pool, pool: u32, batch: &[Removed]) {
+        let records = self.records();
+        for page in batch {
             let entry = records.entry(page.entry);
             home.count(tmem_common::op::Outcome::Evicted);
+            self.note_evicted(entry.owner());
             self.memory.host.evicted(
                 pool,
                 page.key,
@@ -219,8 +233,7 @@ impl<H: Host> Engine<H> {
                 entry.owner(),
             );
         }
-        self.free_removed(home, &batch[..n]);
-        n
+        self.free_removed(home, batch);
     }
 
     /// Tries to empty one sparse span by moving its slots into others.

@@ -4,6 +4,7 @@
 //! Keys are paths with dots: `limit`, `pools.0.codec`; `pool` is taken for
 //! `pools`, and a pool's name (`pool.swap.limit`) for its number. `mounts./srv.keep` says
 //! whether a mounted file system takes part, and `mounts./srv.limit` is that of its pool.
+//! `cgroups./a/b.limit` and `.weight` are of a cgroup.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -14,9 +15,10 @@ use tmem_common::policy::{MAX_SIGHTINGS, Policy, admission_of};
 use tmem_common::stats::Stats;
 use tmem_common::{ABI_VERSION, sysfs};
 
+use crate::cgroups::{Cgroup, Cgroups};
 use crate::mounts::{Mount, MountError, Mounts};
 use crate::source::{Change, KEEP, PoolKind, PoolSnapshot, SourceError, Tunable, pool_name};
-use crate::units::{Size, parse_size};
+use crate::units::{Size, parse_size, size_value};
 
 /// Rights that setting needs.
 const ROOT: &str = "root (the files are writable by their owner only)";
@@ -53,6 +55,7 @@ pub(crate) enum Form {
     PoolLimit,
     Codec { names: Vec<String> },
     Weight,
+    CgroupWeight,
     Policy,
     Admission,
     Ratio,
@@ -71,6 +74,7 @@ impl Form {
             ),
             Form::Codec { names } => format!("one of: {}", names.join(" ")),
             Form::Weight => "1 to 1000".to_owned(),
+            Form::CgroupWeight => format!("1 to 1000, or {}", sysfs::CGROUP_WEIGHT_NONE),
             Form::Policy => format!("one of: {}", Policy::ALL.map(Policy::name).join(" ")),
             Form::Admission => format!(
                 "{}, {}, or a number of earlier offers, 1 to {MAX_SIGHTINGS}",
@@ -89,7 +93,8 @@ impl Form {
                 value == sysfs::POOL_LIMIT_NONE || matches!(parse_size(value), Some(Size::Bytes(_)))
             }
             Form::Codec { names } => names.iter().any(|name| name == value),
-            Form::Weight => value
+            Form::CgroupWeight if value == sysfs::CGROUP_WEIGHT_NONE => true,
+            Form::Weight | Form::CgroupWeight => value
                 .parse::<u32>()
                 .is_ok_and(|weight| (1..=1000).contains(&weight)),
             Form::Policy => Policy::from_name(value).is_some(),
@@ -127,6 +132,14 @@ pub(crate) fn meaning(key: &str) -> &'static str {
     if key.starts_with(sysfs::MOUNTS) && key.ends_with(KEEP) {
         return "Whether clean pages of the files there are kept.";
     }
+    if key.starts_with(sysfs::CGROUPS) {
+        return match key.rsplit('.').next() {
+            Some(sysfs::CGROUPS_LIMIT) => {
+                "What this cgroup may hold, swap and file pages together."
+            }
+            _ => "This cgroup's share when little of the budget is left.",
+        };
+    }
     let of_pool = key.starts_with(sysfs::POOLS);
     match (key.rsplit('.').next().unwrap_or(key), of_pool) {
         (sysfs::ENABLED, false) => "Whether new pages are accepted; stored ones stay readable.",
@@ -154,12 +167,20 @@ pub(crate) fn meaning(key: &str) -> &'static str {
 
 /// `mounts./srv.limit` -> (`/srv`, `limit`).
 fn split_mount(key: &str) -> Option<(&Path, &str)> {
-    let (singular, plural) = ("mount", sysfs::MOUNTS);
-    let rest = [plural, singular]
-        .iter()
-        .find_map(|name| key.strip_prefix(name)?.strip_prefix('.'))?;
-    let (path, name) = rest.rsplit_once('.')?;
+    let (path, name) = split_section(key, [sysfs::MOUNTS, "mount"])?;
     path.starts_with('/').then_some((Path::new(path), name))
+}
+
+/// `cgroups./a/b.limit` -> (`/a/b`, `limit`).
+fn split_cgroup(key: &str) -> Option<(&str, &str)> {
+    split_section(key, [sysfs::CGROUPS, "cgroup"])
+}
+
+/// `NAME.x.y.limit` -> (`x.y`, `limit`), for one of the names.
+fn split_section<'a>(key: &'a str, names: [&str; 2]) -> Option<(&'a str, &'a str)> {
+    let mut names = names.iter();
+    let rest = names.find_map(|name| key.strip_prefix(name)?.strip_prefix('.'))?;
+    rest.rsplit_once('.')
 }
 
 fn mount_key(path: &Path, name: &str) -> String {
@@ -288,7 +309,74 @@ impl Control {
                 key,
             });
         }
+        for cgroup in self.cgroups()?.iter().filter(|cgroup| cgroup.is_set()) {
+            let forms = [
+                (sysfs::CGROUPS_WEIGHT, Form::CgroupWeight),
+                (sysfs::CGROUPS_LIMIT, Form::PoolLimit),
+            ];
+            for (setting, form) in forms {
+                let key = format!("{}.{}.{setting}", sysfs::CGROUPS, cgroup.name());
+                tunables.push(Tunable {
+                    value: cgroup_value(cgroup, setting),
+                    allowed: form.allowed(),
+                    meaning: meaning(&key),
+                    key,
+                });
+            }
+        }
         Ok(tunables)
+    }
+
+    /// The cgroups that are counted; none where the module does not.
+    fn cgroups(&self) -> Result<Vec<Cgroup>, SourceError> {
+        match Cgroups::open(self) {
+            Ok(cgroups) => cgroups.list(),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// A cgroup's tunable, its cgroup, and its value now.
+    fn cgroup_entry(
+        &self,
+        cgroups: &Cgroups,
+        key: &str,
+    ) -> Result<(Entry, Cgroup, String), SourceError> {
+        let (name, setting) = split_cgroup(key).unwrap_or_default();
+        let (setting, form) = match setting {
+            sysfs::CGROUPS_WEIGHT => (sysfs::CGROUPS_WEIGHT, Form::CgroupWeight),
+            sysfs::CGROUPS_LIMIT => (sysfs::CGROUPS_LIMIT, Form::PoolLimit),
+            _ => {
+                return Err(SourceError::UnknownKey {
+                    key: key.to_owned(),
+                    known: [sysfs::CGROUPS_WEIGHT, sysfs::CGROUPS_LIMIT]
+                        .map(|known| format!("{}.{name}.{known}", sysfs::CGROUPS))
+                        .join(" "),
+                });
+            }
+        };
+        let cgroup = cgroups.find(name)?;
+        let value = cgroup_value(&cgroup, setting);
+        let entry = Entry {
+            key: format!("{}.{}.{setting}", sysfs::CGROUPS, cgroup.name()),
+            path: cgroups.file(setting),
+            form,
+        };
+        Ok((entry, cgroup, value))
+    }
+
+    fn plan_cgroup(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        let (entry, _, old) = self.cgroup_entry(&Cgroups::open(self)?, key)?;
+        plan_entry(entry, old, value)
+    }
+
+    fn set_cgroup(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        let cgroups = Cgroups::open(self)?;
+        let (entry, cgroup, old) = self.cgroup_entry(&cgroups, key)?;
+        let change = plan_entry(entry, old, value)?;
+        let setting = change.key.rsplit('.').next().unwrap_or_default();
+        cgroups.set(cgroup.id, setting, value)?;
+        let (entry, _, new) = self.cgroup_entry(&cgroups, key)?;
+        read_back(entry, change.old, value, new)
     }
 
     /// The file systems that take part; none where the module keeps no file pages.
@@ -381,6 +469,9 @@ impl Control {
     /// # Errors
     /// The error that [`Control::set`] would give.
     pub fn plan(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        if split_cgroup(key).is_some() {
+            return self.plan_cgroup(key, value);
+        }
         if let Some((path, name)) = split_mount(key) {
             if name == KEEP {
                 return self.plan_keep(path, value);
@@ -390,16 +481,8 @@ impl Control {
             }
         }
         let entry = self.find(key)?;
-        if !entry.form.accepts(value) {
-            return Err(bad_value(&entry, value));
-        }
-        // Opening alone changes nothing in sysfs, and tells about the rights.
-        OpenOptions::new()
-            .write(true)
-            .open(&entry.path)
-            .map_err(|error| write_error(&entry, value, error))?;
         let old = read_text(&entry.path)?;
-        Ok(entry.form.change(entry.key, old, value))
+        plan_entry(entry, old, value)
     }
 
     /// Writes one tunable and reads it back.
@@ -408,6 +491,9 @@ impl Control {
     /// Unknown key; a value that is not allowed; missing rights; a value that
     /// did not read back.
     pub fn set(&self, key: &str, value: &str) -> Result<Change, SourceError> {
+        if split_cgroup(key).is_some() {
+            return self.set_cgroup(key, value);
+        }
         if let Some((path, KEEP)) = split_mount(key) {
             return self.set_keep(path, value);
         }
@@ -423,19 +509,7 @@ impl Control {
             .and_then(|mut file| file.write_all(value.as_bytes()))
             .map_err(|error| write_error(&entry, value, error))?;
         let new = read_text(&entry.path)?;
-        if !entry.form.same(value, &new) {
-            return Err(SourceError::NotTaken {
-                key: entry.key,
-                value: value.to_owned(),
-                found: new,
-                path: entry.path,
-            });
-        }
-        Ok(Change {
-            key: entry.key,
-            old,
-            new,
-        })
+        read_back(entry, old, value, new)
     }
 
     fn pool_ids(&self) -> Result<Vec<u32>, SourceError> {
@@ -557,6 +631,49 @@ impl Control {
             }
         }
         Ok(key.to_owned())
+    }
+}
+
+/// What a change of a tunable from `old` would do, and whether it is permitted.
+fn plan_entry(entry: Entry, old: String, value: &str) -> Result<Change, SourceError> {
+    if !entry.form.accepts(value) {
+        return Err(bad_value(&entry, value));
+    }
+    // Opening alone changes nothing in sysfs, and tells about the rights.
+    OpenOptions::new()
+        .write(true)
+        .open(&entry.path)
+        .map_err(|error| write_error(&entry, value, error))?;
+    Ok(entry.form.change(entry.key, old, value))
+}
+
+/// The change that was made, if `new`, which was read back, is what was written.
+fn read_back(entry: Entry, old: String, value: &str, new: String) -> Result<Change, SourceError> {
+    if !entry.form.same(value, &new) {
+        return Err(SourceError::NotTaken {
+            key: entry.key,
+            value: value.to_owned(),
+            found: new,
+            path: entry.path,
+        });
+    }
+    Ok(Change {
+        key: entry.key,
+        old,
+        new,
+    })
+}
+
+/// What is set of a cgroup, as it would be written.
+fn cgroup_value(cgroup: &Cgroup, setting: &str) -> String {
+    match setting {
+        sysfs::CGROUPS_WEIGHT => cgroup.weight.map_or_else(
+            || sysfs::CGROUP_WEIGHT_NONE.to_owned(),
+            |weight| weight.to_string(),
+        ),
+        _ => cgroup
+            .limit_bytes
+            .map_or_else(|| sysfs::CGROUP_LIMIT_NONE.to_owned(), size_value),
     }
 }
 

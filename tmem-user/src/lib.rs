@@ -1,6 +1,7 @@
 //! The library behind the `tmem` tool: one [`source::Source`] trait with its
 //! snapshots, what implements it, and what reads it.
 
+pub mod cgroups;
 pub mod check;
 pub mod cli;
 pub mod columns;

@@ -572,6 +572,11 @@ pub enum SourceError {
     /// A file system that is to take part, or not to, could not be added or removed.
     #[error(transparent)]
     Mount(#[from] Box<MountError>),
+    /// There is no such cgroup.
+    #[error(
+        "{0}: no such cgroup; its path below /sys/fs/cgroup is wanted, or id:N of one that is gone"
+    )]
+    NoCgroup(String),
     /// A change failed, and so did setting others back.
     #[error("{cause}; and then could not set back {left}")]
     NotRolledBack {

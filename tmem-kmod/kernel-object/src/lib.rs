@@ -12,13 +12,13 @@ mod host;
 use host::KernelHost;
 use tmem_common::op::Outcome;
 use tmem_common::stats::Stats;
-use tmem_kmod::{Page, PoolError, PoolSpec, Report, Scratch};
+use tmem_kmod::{GROUPS, GroupInfo, Page, PoolError, PoolSpec, Report, Scratch};
 
 /// The engine as C names it.
 pub type Engine = tmem_kmod::Engine<KernelHost>;
 
 /// `TMEM_CORE_ABI` of the header that this was written for.
-const CORE_ABI: u32 = 2;
+const CORE_ABI: u32 = 3;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
@@ -40,6 +40,7 @@ pub struct PoolInfo {
 
 const _: () = assert!(size_of::<PoolInfo>() == 56);
 const _: () = assert!(size_of::<Report>() == 8);
+const _: () = assert!(size_of::<GroupInfo>() == 72 && GROUPS == 512);
 const _: () = assert!(Outcome::Evicted as u32 == 11);
 
 fn errno(result: Result<(), PoolError>) -> i32 {
@@ -375,6 +376,53 @@ pub unsafe extern "C" fn tmem_core_set_pool_frozen(
 pub unsafe extern "C" fn tmem_core_set_limit(engine: *const Engine, bytes: u64) -> u64 {
     // SAFETY: by the caller's promise.
     unsafe { &*engine }.set_limit(bytes)
+}
+
+/// Fills in what is known of the cgroup at a place; whether there is one. Any context.
+///
+/// # Safety
+/// An engine; `out` is valid for writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_group_info(
+    engine: *const Engine,
+    place: u32,
+    out: *mut GroupInfo,
+) -> bool {
+    // SAFETY: by the caller's promise.
+    let info = unsafe { &*engine }.group_info(place as usize);
+    if let Some(info) = info {
+        // SAFETY: by the caller's promise.
+        unsafe { out.write(info) };
+    }
+    info.is_some()
+}
+
+/// Bytes that a cgroup may hold. May sleep.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_set_group_limit(
+    engine: *const Engine,
+    id: u64,
+    bytes: u64,
+) -> i32 {
+    // SAFETY: by the caller's promise.
+    errno(unsafe { &*engine }.set_group_limit(id, bytes))
+}
+
+/// A cgroup's share of the budget when that is tight.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_set_group_weight(
+    engine: *const Engine,
+    id: u64,
+    weight: u32,
+) -> i32 {
+    // SAFETY: by the caller's promise.
+    errno(unsafe { &*engine }.set_group_weight(id, weight))
 }
 
 /// Gives up to so many pages back by eviction; how many. May sleep.

@@ -8,7 +8,9 @@ use tmem_common::op::Outcome;
 use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, POLICIES};
 use tmem_common::stats::Stats;
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
-use tmem_kmod::{PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report};
+use tmem_kmod::{
+    GROUPS, GroupInfo, PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report,
+};
 
 /// Pools, objects of a pool and pages of an object that operations choose from.
 const POOLS: u32 = 4;
@@ -110,8 +112,9 @@ pub(crate) struct Setup {
 pub(crate) trait Tier {
     fn engine(&self) -> &EmbeddedEngine;
 
+    /// Pages belong to the cgroup that has the object's number; 0 is nobody.
     fn offer(&self, pool: u32, object: u64, index: u64, page: &Page) -> Report {
-        self.engine().put(pool, object, index, page, 0)
+        self.engine().put(pool, object, index, page, object)
     }
 
     fn ask(&self, pool: u32, object: u64, index: u64, page: &mut Page) -> Report {
@@ -322,6 +325,24 @@ impl<T: Tier> Model<'_, T> {
                 };
                 ensure!(results == [wanted; 3], "settings of pool {i}: {results:?}");
             }
+            254 => {
+                let owner = 1 + u64::from(op.value) % (OBJECTS - 1);
+                let weight = [0, 50, 200, 1000][op.value as usize / 4 % 4];
+                let limit = if op.value.is_multiple_of(2) {
+                    u64::MAX
+                } else {
+                    u64::from(op.value) * 8
+                };
+                engine
+                    .set_group_weight(owner, weight)
+                    .and_then(|()| engine.set_group_limit(owner, limit))
+                    .map_err(|error| error.to_string())?;
+                let group = self.group(owner);
+                ensure!(
+                    group.bytes.iter().sum::<u64>() <= limit || group.pages[1] == 0,
+                    "ephemeral pages beyond the limit: {group:?}"
+                );
+            }
             _ => {
                 engine.set_keep_incompressible(op.value.is_multiple_of(2));
                 engine.host().refuse_pins(op.value % 32 == 1);
@@ -333,11 +354,17 @@ impl<T: Tier> Model<'_, T> {
     fn put(&mut self, i: usize, object: u64, index: u64, value: u16) -> Result<(), String> {
         self.version += 1;
         let page = content(self.version, value);
+        let tier = self.tier;
         let pool = &mut self.pools[i];
-        let report = self.tier.offer(pool.number, object, index, &page);
+        let report = tier.offer(pool.number, object, index, &page);
         if report.outcome.is_stored() {
             ensure!(!pool.frozen, "a frozen pool took a page");
             pool.pages.insert((object, index), page);
+            let group = self.group(object);
+            ensure!(
+                group.bytes.iter().sum::<u64>() <= group.limit_bytes,
+                "taken beyond the limit: {group:?}"
+            );
         } else {
             let refused = [
                 Outcome::RefusedLimit,
@@ -413,8 +440,45 @@ impl<T: Tier> Model<'_, T> {
         Ok(())
     }
 
+    /// What the engine says of a cgroup.
+    fn group(&self, owner: u64) -> GroupInfo {
+        let known = (0..GROUPS).filter_map(|place| self.tier.engine().group_info(place));
+        let none = GroupInfo {
+            limit_bytes: u64::MAX,
+            ..GroupInfo::default()
+        };
+        known
+            .into_iter()
+            .find(|group| group.id == owner && owner != 0)
+            .unwrap_or(none)
+    }
+
+    /// Pages are counted with their owner's, those and no others.
+    fn check_groups(&self) -> Result<(), String> {
+        let mut wanted = [[0; 2]; OBJECTS as usize];
+        for pool in &self.pools {
+            let kind = usize::from(pool.flags & POOL_PERSISTENT == 0);
+            for (object, index) in pool.pages.keys() {
+                let engine = self.tier.engine();
+                let there = engine.contains(pool.number, *object, *index);
+                wanted[*object as usize][kind] += u64::from(there);
+            }
+        }
+        for (owner, wanted) in wanted.into_iter().enumerate().skip(1) {
+            let group = self.group(owner as u64);
+            ensure!(group.pages == wanted, "{wanted:?} pages: {group:?}");
+            let least = wanted.map(|pages| pages * 52);
+            ensure!(
+                group.bytes[0] >= least[0] && group.bytes[1] >= least[1],
+                "bytes of {wanted:?} pages: {group:?}"
+            );
+        }
+        Ok(())
+    }
+
     /// What must hold after every step.
     fn check(&mut self) -> Result<(), String> {
+        self.check_groups()?;
         let engine = self.tier.engine();
         let mut persistent = 0;
         for pool in &self.pools {

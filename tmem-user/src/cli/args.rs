@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use super::conditions::Conditions;
 use super::pageout::{parse_bytes, parse_idle};
-use super::{advise, compare, export, files, import, mrc, record, replay, report};
+use super::{advise, cgroup, compare, export, files, import, mrc, record, replay, report};
 use crate::check::{Condition, Quantity, Side};
 use crate::columns::Style;
 use crate::text::Palette;
@@ -130,6 +130,9 @@ pub(super) enum Command {
     /// Choose the file systems whose clean pages are kept
     #[command(subcommand)]
     Mount(Mount),
+    /// See and choose how much cgroups hold
+    #[command(subcommand)]
+    Cgroup(cgroup::Command),
     /// Empty the module by taking every swap device off and on, so that it can be unloaded
     Drain(Drain),
     /// Record what happens into a trace
@@ -465,7 +468,7 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a share from 0 to 1 or 0% to 100% is wanted".to_owned())
 }
 
-fn parse_assignment(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("KEY=VALUE is wanted".to_owned()),

@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Cli, Command, Doctor, Drain, Global, Pools, Stats, Top};
 use super::{
-    FAILED, USAGE, advise, compare, configure, export, files, import, measure, mount, mrc, pageout,
-    record, replay, report, serve, shell, tune,
+    FAILED, USAGE, advise, cgroup, compare, configure, export, files, import, measure, mount, mrc,
+    pageout, record, replay, report, serve, shell, tune,
 };
 use crate::columns::{Layout, POOL_COLUMNS};
 use crate::control::Control;
@@ -56,6 +56,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::ShowConfig(options) => configure::show(global, &options),
         Command::Save(options) => configure::save(global, &options),
         Command::Mount(mount) => mount::run(global, &mount),
+        Command::Cgroup(command) => cgroup::run(global, &command),
         Command::Drain(options) => empty(global, &options).await,
         Command::Export(options) => export::run(&options),
         Command::Import(options) => import::run(global, &options),

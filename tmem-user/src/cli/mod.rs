@@ -3,6 +3,7 @@
 mod advise;
 mod args;
 mod bars;
+mod cgroup;
 mod child;
 mod commands;
 mod compare;
@@ -132,7 +133,9 @@ fn source_exit_code(error: &SourceError) -> u8 {
         SourceError::Mount(error) => mount_exit_code(error),
         SourceError::Absent { .. } | SourceError::WrongAbi { .. } => CANNOT_MEASURE,
         SourceError::MissingRights { .. } => MISSING_RIGHTS,
-        SourceError::UnknownKey { .. } | SourceError::BadValue { .. } => USAGE,
+        SourceError::UnknownKey { .. }
+        | SourceError::BadValue { .. }
+        | SourceError::NoCgroup(_) => USAGE,
         _ => FAILED,
     }
 }

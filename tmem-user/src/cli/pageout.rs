@@ -1,6 +1,5 @@
 //! `tmem pageout`: has memory reclaimed now, and says what became of it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -8,15 +7,13 @@ use rustix::process::Pid;
 use super::USAGE;
 use super::args::{Global, Pageout};
 use super::commands::{Watch, open, print, print_json};
+use crate::cgroups::directory_of;
 use crate::interval::Interval;
 use crate::json::{Body, PageoutJson};
 use crate::pageout::{Target, page_out};
 use crate::source::Source;
 use crate::stock::StockSource;
 use crate::text;
-
-/// Where cgroup2 is mounted.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 pub(super) fn run(global: &Global, options: &Pageout) -> anyhow::Result<u8> {
     if global.embedded {
@@ -31,7 +28,7 @@ pub(super) fn run(global: &Global, options: &Pageout) -> anyhow::Result<u8> {
                 return Ok(USAGE);
             }
         },
-        (None, Some(path)) => Target::Cgroup(directory(path)),
+        (None, Some(path)) => Target::Cgroup(directory_of(path)),
         (None, None) => return Ok(USAGE),
     };
     // It does its work without a module, too; zswap or zram then get the pages.
@@ -55,15 +52,6 @@ pub(super) fn run(global: &Global, options: &Pageout) -> anyhow::Result<u8> {
         print(&text::paged_out(&json))?;
     }
     Ok(0)
-}
-
-/// `/a/b` below the mount of cgroups, or a directory within it.
-fn directory(path: &std::path::Path) -> PathBuf {
-    if path.starts_with(CGROUPS) {
-        return path.to_owned();
-    }
-    let below = path.strip_prefix("/").unwrap_or(path);
-    PathBuf::from(CGROUPS).join(below)
 }
 
 /// Reads `--bytes`.

@@ -391,8 +391,10 @@ pub fn save(tunables: &[Tunable], pools: &[PoolSnapshot]) -> String {
     for tunable in tunables {
         let (of_pool, name) = match split_pool(&tunable.key) {
             Some((id, name)) => (Some(id), name),
-            // It stands above the settings of its pool.
-            None if tunable.key.starts_with(sysfs::MOUNTS) => continue,
+            // One stands above the settings of its pool, the other below all pools.
+            None if in_section(tunable, sysfs::MOUNTS) || in_section(tunable, sysfs::CGROUPS) => {
+                continue;
+            }
             None => (None, tunable.key.as_str()),
         };
         if of_pool != table {
@@ -414,7 +416,32 @@ pub fn save(tunables: &[Tunable], pools: &[PoolSnapshot]) -> String {
         }
         text.push_str(&format!("{} = {}\n", key(name), value(tunable)));
     }
+    let mut cgroup = "";
+    let of_cgroups = tunables
+        .iter()
+        .filter(|tunable| in_section(tunable, sysfs::CGROUPS));
+    for tunable in of_cgroups {
+        let rest = &tunable.key[sysfs::CGROUPS.len() + 1..];
+        // What is gone will not come back under its number.
+        let Some((path, name)) = rest
+            .rsplit_once('.')
+            .filter(|(path, _)| path.starts_with('/'))
+        else {
+            continue;
+        };
+        if path != cgroup {
+            cgroup = path;
+            text.push_str(&format!("\n[{}.{}]\n", sysfs::CGROUPS, key(path)));
+        }
+        text.push_str(&format!("{} = {}\n", key(name), value(tunable)));
+    }
     text
+}
+
+/// Whether the tunable's key begins with `section` and a dot.
+fn in_section(tunable: &Tunable, section: &str) -> bool {
+    let rest = tunable.key.strip_prefix(section);
+    rest.is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// `pools.0.limit` -> (0, `limit`).

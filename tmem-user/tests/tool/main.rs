@@ -5,6 +5,7 @@
     reason = "helpers of tests, where a panic is a failure"
 )]
 
+mod cgroup;
 mod cli;
 mod config;
 mod control;

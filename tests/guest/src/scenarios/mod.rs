@@ -1,6 +1,7 @@
 //! The scenarios by name. Each runs in a process of its own, so that a crash or a
 //! panic ends nothing but the scenario.
 
+mod cgroups;
 mod contents;
 mod control;
 mod dashboard;
@@ -107,6 +108,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_stock", tool::stock),
     ("tool_stock_zram", tool::stock_zram),
     ("tool_drain", tool::drain),
+    ("tool_cgroups", cgroups::limits),
     ("tool_rights", tool::rights),
     ("tool_no_bpf", tool::no_bpf),
     ("tool_no_module", tool::no_module),

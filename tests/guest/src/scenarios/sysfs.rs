@@ -117,9 +117,14 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Whether a file takes commands, which cannot be read.
 fn is_command(path: &Path) -> bool {
-    [names::MOUNTS_ADD, names::MOUNTS_REMOVE]
-        .iter()
-        .any(|name| path == Path::new(names::ROOT).join(names::MOUNTS).join(name))
+    [
+        (names::MOUNTS, names::MOUNTS_ADD),
+        (names::MOUNTS, names::MOUNTS_REMOVE),
+        (names::CGROUPS, names::CGROUPS_WEIGHT),
+        (names::CGROUPS, names::CGROUPS_LIMIT),
+    ]
+    .iter()
+    .any(|(directory, name)| path == Path::new(names::ROOT).join(directory).join(name))
 }
 
 fn permissions() -> Result<()> {

@@ -21,13 +21,13 @@ use crate::sys;
 use crate::tier::{self, Stats, Tier};
 
 /// Number of a user without any right.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 /// Exit codes as `tmem --help` documents them.
 pub(super) const FAILED: i32 = 1;
 pub(super) const USAGE: i32 = 2;
 pub(super) const CANNOT_MEASURE: i32 = 3;
-const MISSING_RIGHTS: i32 = 4;
+pub(super) const MISSING_RIGHTS: i32 = 4;
 
 pub(super) fn tmem(arguments: &[&str]) -> Command {
     let mut command = Command::new(CLI);

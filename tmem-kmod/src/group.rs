@@ -1,0 +1,385 @@
+//! Cgroups: how much of what is held belongs to whom, and how much each may hold.
+//!
+//! A table of places, eight to a set; the set of a cgroup follows from its id. The first page of a
+//! cgroup takes a place, under the pools lock; look-ups and counting take no lock. A place goes to
+//! another cgroup only when its set is full, it counts no page and nothing is set for it. Where all
+//! are taken the page is not counted, and its record says so: what was not added is not taken away.
+//!
+//! Two things hold a cgroup back. Its limit: beyond it, its own ephemeral pages go, and then puts
+//! are refused. And its share, when little of the budget is left: the budget is divided by weight among
+//! the cgroups that were given one and, with the usual weight, all others together. Who has more than
+//! its share makes room from its own pages, so that the rest is left to those who have less.
+//! A limit is no part of this: the share of one does not change with the limit of another.
+
+use core::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+use crate::engine::{BATCH, Engine};
+use crate::host::{Host, PAGE, SHARDS};
+use crate::index::{Entry, Removed};
+use crate::pool::{PAGE_METADATA, Pool, PoolError};
+
+/// Cgroups that can be told apart.
+pub const GROUPS: usize = SETS * WAYS;
+/// Weight of all cgroups together that were not given one.
+pub const WEIGHT_OF_OTHERS: u32 = 100;
+
+const SETS: usize = 64;
+const WAYS: usize = 8;
+
+/// Persistent and ephemeral pages are counted apart.
+const KINDS: usize = 2;
+
+/// A count of pages and, below it, of their bytes in units of [`UNIT`], so that both change at once.
+const PAGES_SHIFT: u32 = 36;
+const UNITS: u64 = (1 << PAGES_SHIFT) - 1;
+const UNIT: u64 = 16;
+/// In a count: the place is about to go to another cgroup.
+const LEAVING: u64 = 1 << 63;
+
+/// The budget counts as tight when less than one part in so many of it is free.
+const TIGHT: u64 = 8;
+
+/// What is known of a cgroup; laid out for C as well.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Its id.
+    pub id: u64,
+    /// Bytes that it may hold; `u64::MAX` if it has no limit.
+    pub limit_bytes: u64,
+    /// Its share of the budget when that is tight, 1..=1000; 0 if it was given none.
+    pub weight: u64,
+    /// Pages held, persistent and ephemeral.
+    pub pages: [u64; KINDS],
+    /// Bytes of their data, and of 52 bytes of bookkeeping for each.
+    pub bytes: [u64; KINDS],
+    /// Puts that were refused for want of room.
+    pub refused: u64,
+    /// Ephemeral pages that made room.
+    pub evicted: u64,
+}
+
+/// One place. Valid, and free, when all bytes are zero.
+struct Group {
+    /// 0: nobody's.
+    id: AtomicU32,
+    /// 0: none of its own.
+    weight: AtomicU32,
+    /// 0: none.
+    limit: AtomicU64,
+    held: [AtomicU64; KINDS],
+    refused: AtomicU64,
+    evicted: AtomicU64,
+}
+
+/// The cgroups. Valid, and empty, when all bytes are zero.
+pub(crate) struct Groups {
+    sets: [[Group; WAYS]; SETS],
+    /// Sum of the weights that were given.
+    weights: AtomicU64,
+}
+
+/// What a page with so many bytes of data adds to a count.
+fn cost(len: u32) -> u64 {
+    1 << PAGES_SHIFT | (PAGE_METADATA + u64::from(len)).div_ceil(UNIT)
+}
+
+fn kind_of(home: &Pool) -> usize {
+    usize::from(!home.is_persistent())
+}
+
+impl Group {
+    fn is_of(&self, id: u32) -> bool {
+        self.id.load(Acquire) == id
+    }
+
+    /// Adds a page of `id`; false if the place went to another meanwhile.
+    fn add(&self, id: u32, kind: usize, cost: u64) -> bool {
+        let before = self.held[kind].fetch_add(cost, AcqRel);
+        if before & LEAVING == 0 && self.is_of(id) {
+            return true;
+        }
+        self.subtract(kind, cost);
+        false
+    }
+
+    fn subtract(&self, kind: usize, cost: u64) {
+        self.held[kind].fetch_sub(cost, AcqRel);
+    }
+
+    fn pages(&self, kind: usize) -> u64 {
+        (self.held[kind].load(Relaxed) & !LEAVING) >> PAGES_SHIFT
+    }
+
+    fn bytes(&self) -> u64 {
+        (0..KINDS).map(|kind| self.bytes_of(kind)).sum()
+    }
+
+    fn bytes_of(&self, kind: usize) -> u64 {
+        (self.held[kind].load(Relaxed) & UNITS) * UNIT
+    }
+
+    fn limit(&self) -> Option<u64> {
+        Some(self.limit.load(Relaxed)).filter(|limit| *limit != 0)
+    }
+
+    fn weight(&self) -> Option<u32> {
+        Some(self.weight.load(Relaxed)).filter(|weight| *weight != 0)
+    }
+
+    /// Caller must hold the pools lock. Makes the place free if nobody needs it.
+    fn leave(&self) -> bool {
+        if self.limit().is_some() || self.weight().is_some() {
+            return false;
+        }
+        for kind in 0..KINDS {
+            let held = &self.held[kind];
+            if held.compare_exchange(0, LEAVING, AcqRel, Relaxed).is_err() {
+                for held in &self.held[..kind] {
+                    held.fetch_sub(LEAVING, AcqRel);
+                }
+                return false;
+            }
+        }
+        self.id.store(0, Release);
+        self.refused.store(0, Relaxed);
+        self.evicted.store(0, Relaxed);
+        for held in &self.held {
+            held.fetch_sub(LEAVING, AcqRel);
+        }
+        true
+    }
+
+    fn info(&self) -> Option<GroupInfo> {
+        let id = self.id.load(Acquire);
+        (id != 0).then(|| GroupInfo {
+            id: id.into(),
+            limit_bytes: self.limit().unwrap_or(u64::MAX),
+            weight: self.weight.load(Relaxed).into(),
+            pages: [0, 1].map(|kind| self.pages(kind)),
+            bytes: [0, 1].map(|kind| self.bytes_of(kind)),
+            refused: self.refused.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+        })
+    }
+}
+
+impl Groups {
+    fn set_of(&self, id: u32) -> &[Group; WAYS] {
+        // Ids are given out one after the other.
+        &self.sets[id as usize % SETS]
+    }
+
+    fn find(&self, id: u32) -> Option<&Group> {
+        self.set_of(id).iter().find(|group| group.is_of(id))
+    }
+
+    /// Caller must hold the pools lock. The place of a cgroup, a new one if it has none; `None` if all
+    /// of its set are in use.
+    fn claim(&self, id: u32) -> Option<&Group> {
+        if let Some(group) = self.find(id) {
+            return Some(group);
+        }
+        let mut places = self.set_of(id).iter();
+        let group = places.find(|group| group.is_of(0) || group.leave())?;
+        group.id.store(id, Release);
+        Some(group)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Group> {
+        self.sets.iter().flatten()
+    }
+
+    fn with_weight(&self) -> impl Iterator<Item = (&Group, u32)> {
+        self.all()
+            .filter_map(|group| Some((group, group.weight()?)))
+    }
+
+    /// Somebody was given a weight.
+    pub(crate) fn has_weights(&self) -> bool {
+        self.weights.load(Relaxed) != 0
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// Counts a page, which is not in the index yet, with those of its owner; false if the owner may
+    /// not have more. Without locks; may sleep.
+    // Not inlined: its variables would lie in the frame of a put.
+    #[inline(never)]
+    pub(crate) fn count_in_group(&self, home: &Pool, entry: &Entry, len: u32) -> bool {
+        /// Batches of its own pages that a put may drive out.
+        const ROUNDS: u32 = 8;
+        let Some(id) = id_of(entry.owner()) else {
+            return true;
+        };
+        let (kind, cost) = (kind_of(home), cost(len));
+        for _ in 0..ROUNDS {
+            let group = self.groups.find(id).or_else(|| {
+                let _pools = self.lock_pools();
+                self.groups.claim(id)
+            });
+            let Some(group) = group else {
+                return true;
+            };
+            if !group.add(id, kind, cost) {
+                continue;
+            }
+            if !self.is_beyond(group) {
+                entry.set_counted();
+                return true;
+            }
+            group.subtract(kind, cost);
+            if group.pages(1) == 0 || self.evict_where(|owner| owner == u64::from(id)) == 0 {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Takes a page away from its owner's count, if it was counted.
+    pub(crate) fn uncount_in_group(&self, home: &Pool, entry: &Entry, len: u32) {
+        if entry.is_counted()
+            && let Some(group) = id_of(entry.owner()).and_then(|id| self.groups.find(id))
+        {
+            group.subtract(kind_of(home), cost(len));
+        }
+    }
+
+    /// A put of this owner's was refused for want of room.
+    pub(crate) fn note_refused(&self, owner: u64) {
+        if let Some(group) = id_of(owner).and_then(|id| self.groups.find(id)) {
+            group.refused.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A page of this owner's made room.
+    pub(crate) fn note_evicted(&self, owner: u64) {
+        if let Some(group) = id_of(owner).and_then(|id| self.groups.find(id)) {
+            group.evicted.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether a cgroup holds more than it may now.
+    fn is_beyond(&self, group: &Group) -> bool {
+        group.limit().is_some_and(|limit| group.bytes() > limit)
+            || (self.groups.has_weights() && self.is_tight() && self.is_beyond_share(group))
+    }
+
+    fn is_tight(&self) -> bool {
+        let limit = self.memory.limit();
+        self.used_bytes() > limit - limit / TIGHT
+    }
+
+    /// Whether a cgroup, or all without a weight if it has none, holds more than its share.
+    fn is_beyond_share(&self, group: &Group) -> bool {
+        let given = self.groups.weights.load(Relaxed);
+        let (bytes, weight) = match group.weight() {
+            Some(weight) => (group.bytes(), weight),
+            None => {
+                let of_others = |(group, _): (&Group, u32)| group.bytes();
+                let weighted: u64 = self.groups.with_weight().map(of_others).sum();
+                let others = self.used_bytes().saturating_sub(weighted);
+                (others, WEIGHT_OF_OTHERS)
+            }
+        };
+        let all = u128::from(given + u64::from(WEIGHT_OF_OTHERS));
+        u128::from(bytes) * all > u128::from(self.memory.limit()) * u128::from(weight)
+    }
+
+    /// Evicts ephemeral pages of those who hold more than their share; how many. Those of a cgroup
+    /// that has no more than its share are spared.
+    pub(crate) fn evict_beyond_shares(&self) -> usize {
+        self.evict_where(|owner| {
+            let group = id_of(owner).and_then(|id| self.groups.find(id));
+            group.is_none_or(|group| group.weight().is_none() || self.is_beyond_share(group))
+        })
+    }
+
+    /// Evicts up to [`BATCH`] ephemeral pages of owners that are `wanted`, among the next to go of each
+    /// pool and shard; how many.
+    #[inline(never)]
+    fn evict_where(&self, wanted: impl Fn(u64) -> bool) -> usize {
+        let records = self.records();
+        let mut evicted = 0;
+        for (number, home) in self.pools.iter().enumerate() {
+            if evicted > 0 || !home.is_live() || home.is_persistent() || !home.has_pages() {
+                continue;
+            }
+            let mut batch = [Removed::default(); BATCH];
+            let first = home.evict_shard.load(Relaxed) as usize;
+            for i in 0..SHARDS {
+                let shard = self.lock_shard((first + i) % SHARDS);
+                let aged = self.aged(&records);
+                let owner = |id| wanted(records.entry(id).owner());
+                while evicted < BATCH {
+                    let id = shard.part.next_where(&aged, number as u32, owner);
+                    if id == 0 {
+                        break;
+                    }
+                    batch[evicted] = self.unlink(shard.part, &records, home, id, false);
+                    evicted += 1;
+                }
+                if evicted == BATCH {
+                    break;
+                }
+            }
+            self.end_evicted(home, number as u32, &batch[..evicted]);
+        }
+        evicted
+    }
+
+    /// Bytes that a cgroup may hold; `u64::MAX` for no limit. Evicts what ephemeral pages it holds
+    /// beyond it. May sleep.
+    pub fn set_group_limit(&self, id: u64, bytes: u64) -> Result<(), PoolError> {
+        let wanted = u64::from(id_of(id).ok_or(PoolError::Invalid)?);
+        if bytes == 0 {
+            return Err(PoolError::Invalid);
+        }
+        self.with_group(id, |group| {
+            group
+                .limit
+                .store(if bytes == u64::MAX { 0 } else { bytes }, Relaxed);
+        })?;
+        let beyond = || {
+            let group = id_of(id).and_then(|id| self.groups.find(id));
+            group.is_some_and(|group| group.bytes() > bytes && group.pages(1) > 0)
+        };
+        while beyond() && self.evict_where(|owner| owner == wanted) > 0 {}
+        Ok(())
+    }
+
+    /// A cgroup's share of the budget when that is tight, 1..=1000; 0 to count it with the others.
+    pub fn set_group_weight(&self, id: u64, weight: u32) -> Result<(), PoolError> {
+        if weight > 1000 {
+            return Err(PoolError::Invalid);
+        }
+        self.with_group(id, |group| {
+            let old = group.weight.swap(weight, Relaxed);
+            let given = &self.groups.weights;
+            given.fetch_add(weight.into(), Relaxed);
+            given.fetch_sub(old.into(), Relaxed);
+        })
+    }
+
+    fn with_group(&self, id: u64, change: impl FnOnce(&Group)) -> Result<(), PoolError> {
+        let id = id_of(id).ok_or(PoolError::Invalid)?;
+        let _pools = self.lock_pools();
+        change(self.groups.claim(id).ok_or(PoolError::NoSpace)?);
+        Ok(())
+    }
+
+    /// What is known of the cgroup at a place, `0..GROUPS`, if there is one. Any context.
+    pub fn group_info(&self, place: usize) -> Option<GroupInfo> {
+        self.groups.sets.get(place / WAYS)?[place % WAYS].info()
+    }
+}
+
+/// Ids that can be counted; 0 is nobody's.
+fn id_of(owner: u64) -> Option<u32> {
+    u32::try_from(owner).ok().filter(|id| *id != 0)
+}
+
+const _: () = assert!(PAGE as u64 + PAGE_METADATA < UNITS * UNIT);
