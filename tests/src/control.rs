@@ -3,7 +3,7 @@
 //! docs/internals/file-hooks.md says what each is.
 
 /// All of them, by name; several are separated by `+` in a scenario. With `no_records`,
-/// `no_drop_caches` and `slow` alone no page may get stale.
+/// `no_drop_caches`, `slow` and `held_open` alone no page may get stale.
 pub const FILE_CONTROLS: &[&str] = &[
     "no_truncate",
     "no_invalidate_range",
@@ -20,4 +20,5 @@ pub const FILE_CONTROLS: &[&str] = &[
     "no_change",
     "no_records",
     "slow",
+    "held_open",
 ];

@@ -8,6 +8,7 @@
 //! - `tmem.swap=/dev/NAME`: the swap disk, empty; absent when the machine has none;
 //! - `tmem.disks=FS:/dev/NAME[,FS:/dev/NAME...]`: freshly made file systems, by
 //!   [`FileSystem::name`](crate::FileSystem::name);
+//! - `tmem.programs=/dev/NAME`: an ext4 with a Debian root that has fio and stress-ng;
 //! - `tmem.slow=1`: the emulator needs a moment for the last lines before the power goes off;
 //! - `tmem.tty=1 tmem.cols=N tmem.rows=N`: a person's terminal of that size is on the console.
 //!

@@ -260,6 +260,8 @@ pub struct Scenario {
     pub swap_mib: u32,
     /// The file system that it works on; `None`: it has no disk for files.
     pub file_system: Option<FileSystem>,
+    /// Whether it runs fio or stress-ng, from a disk that has them.
+    pub programs: bool,
     /// CPUs (always 1 on [`Machine::Ibt`]).
     pub cpus: u32,
     /// Kernel modules that must be there, by name; dependencies come along. Those that end
@@ -290,6 +292,7 @@ impl Scenario {
             memory_mib: 256,
             swap_mib: 512,
             file_system: None,
+            programs: false,
             cpus: 2,
             modules: &[],
             kernel_args: "",
@@ -521,6 +524,7 @@ pub const SCENARIOS: &[Scenario] = &[
     rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
     file_on_6_12("file_unwanted", ""),
     file_on_6_12("file_shrink", ""),
+    file_on_6_12("file_whoever_reads", ""),
     // A disk of its own: it looks there for pages that others would have left twice.
     Scenario {
         kernels: FILE_KERNELS,
@@ -596,6 +600,16 @@ pub const SCENARIOS: &[Scenario] = &[
             "operations=20000,policies=1",
         )
     },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        programs: true,
+        ..file("file_fio", FileSystem::Ext4, "mib=24", "mib=60")
+    },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        programs: true,
+        ..file("file_stress_ng", FileSystem::Xfs, "seconds=1", "seconds=60")
+    },
     file(
         "file_no_memory",
         FileSystem::Ext4,
@@ -630,6 +644,15 @@ pub const SCENARIOS: &[Scenario] = &[
     broken_on_6_12(
         "file_control_no_direct",
         "operations=1500,break_hook=no_dio_begin+no_invalidate_range",
+    ),
+    file_on_6_12("file_cut", "break_hook=held_open"),
+    broken_on_6_12(
+        "file_control_no_withdraw",
+        "break_hook=held_open+no_withdraw,moment=before_put",
+    ),
+    broken_on_6_12(
+        "file_control_no_change",
+        "break_hook=held_open+no_change,moment=after_cut",
     ),
     Scenario {
         expects: Expect::Fail("after POSIX_FADV_DONTNEED"),
@@ -673,14 +696,6 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         kernels: &[Kernel::V6_12],
         ..swap("tool_no_bpf", "stores=500", "")
-    },
-    Scenario {
-        kernels: &[Kernel::V6_12],
-        ..swap("tool_tune", "", "")
-    },
-    Scenario {
-        swap_mib: 256,
-        ..file_on_6_12("tool_tune_share", "")
     },
     swap("tool_no_module", "", ""),
     swap("trace_record", "stores=6000", "stores=200000"),

@@ -21,6 +21,8 @@ MODULE_PARM_DESC(break_hook,
 /* How long one of so many moments at which races are won or lost lasts. */
 #define TMEM_LINGER_MS		20
 #define TMEM_LINGER_EVERY	4
+/* The same when all of them last. */
+#define TMEM_HOLD_MS		100
 
 static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_INVALIDATE] = "skip_invalidate",
@@ -43,6 +45,7 @@ static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_CHANGE] = "no_change",
 	[TMEM_BREAK_RECORDS] = "no_records",
 	[TMEM_BREAK_PACE] = "slow",
+	[TMEM_BREAK_HOLD] = "held_open",
 };
 
 /* A bit for each. */
@@ -97,7 +100,7 @@ bool tmem_breaks(enum tmem_break what)
 }
 
 /**
- * tmem_linger - give others time to race, if `slow` asks for it
+ * tmem_linger - give others time to race, if `slow` or `held_open` asks for it
  *
  * Context: process, sleeps.
  */
@@ -105,7 +108,9 @@ void tmem_linger(void)
 {
 	static atomic_t turn;
 
-	if (tmem_breaks(TMEM_BREAK_PACE) &&
-	    atomic_inc_return(&turn) % TMEM_LINGER_EVERY == 0)
+	if (tmem_breaks(TMEM_BREAK_HOLD))
+		msleep(TMEM_HOLD_MS);
+	else if (tmem_breaks(TMEM_BREAK_PACE) &&
+		 atomic_inc_return(&turn) % TMEM_LINGER_EVERY == 0)
 		msleep(TMEM_LINGER_MS);
 }

@@ -55,6 +55,8 @@ enum tmem_break {
 	 * invalidated. Nothing may get stale by that; what else is broken shows sooner.
 	 */
 	TMEM_BREAK_PACE,
+	/* The same, but every such moment lasts, and for longer: whoever waits for one meets it. */
+	TMEM_BREAK_HOLD,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL

@@ -512,11 +512,9 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
 pub struct TuneJson {
     /// `change`, `would_change`, `step_aside` or `summary`.
     pub what: &'static str,
-    /// What was moved: `limit`, or the limit of the pool of swap pages.
-    pub key: String,
-    /// Its value before.
+    /// The limit before.
     pub old: String,
-    /// Its value after.
+    /// The limit after.
     pub new: String,
     /// Why.
     pub why: String,

@@ -33,6 +33,8 @@ pub(crate) fn run(kernel: Kernel) -> Result<()> {
         memory_mib: DEMO.memory_mib,
         swap_mib: DEMO.swap_mib,
         file_systems: Vec::new(),
+        disk_operations: None,
+        disk_of_programs: false,
         cpus: DEMO.cpus,
         wanted: DEMO.modules.to_vec(),
         extra: Vec::new(),

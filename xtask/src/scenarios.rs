@@ -102,6 +102,13 @@ pub(crate) fn machines(kernels: &[Kernel], settings: &Settings) -> Vec<Machine> 
         .collect()
 }
 
+/// Whether a selected scenario runs programs from the disk that has them.
+pub(crate) fn use_programs(kernels: &[Kernel], settings: &Settings) -> bool {
+    plans(kernels, settings)
+        .iter()
+        .any(|plan| plan.scenarios.iter().any(|s| s.programs))
+}
+
 /// Runs the selected scenarios on the kernels of `built`.
 pub(crate) fn run(built: &[Modules], programs: &Programs, settings: &Settings, report: &Report) {
     let kernels: Vec<Kernel> = built.iter().map(|m| m.kernel).collect();
@@ -195,6 +202,8 @@ fn boot<'a>(
         memory_mib: first.memory_mib,
         swap_mib: first.swap_mib,
         file_systems,
+        disk_operations: None,
+        disk_of_programs: plan.scenarios.iter().any(|s| s.programs),
         cpus: first.cpus,
         wanted,
         extra: Vec::new(),

@@ -53,6 +53,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         kernels: selection.kernels.clone(),
         machines: vec![selection.machine],
         programs: true,
+        disk_of_programs: scenarios::use_programs(&selection.kernels, &settings),
         ..Needs::default()
     })?;
     let (modules, programs) = build::all(&nightly, &selection.kernels)?;

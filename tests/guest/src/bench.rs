@@ -342,7 +342,7 @@ fn measure(disk: &Path, held: impl Fn() -> Result<Held>) -> Result<Figures> {
 }
 
 /// What the kernel's functions are for, as far as it is not memory management, with the modules that are loaded now.
-fn classes() -> Result<Vec<Range>> {
+pub(crate) fn classes() -> Result<Vec<Range>> {
     /// Longest function: behind the last one of a module there is nothing that says where it ends.
     const LONGEST: u64 = 1 << 16;
     let text = fs::read_to_string("/proc/kallsyms").context("the kernel's symbols")?;
@@ -436,7 +436,7 @@ fn class(module: &str, name: &str) -> Class {
 
 /// CPU time that all tasks but this one took so far, ns. Waiting costs nothing, and neither
 /// does an interrupt that finds the machine idle.
-fn cpu_ns() -> Result<u64> {
+pub(crate) fn cpu_ns() -> Result<u64> {
     let own = std::process::id().to_string();
     let mut sum = 0;
     for process in fs::read_dir("/proc")?.flatten() {

@@ -1,10 +1,11 @@
 //! Groups of processes with limited memory (cgroup2).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tmem_common::PAGE_SIZE;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -27,7 +28,7 @@ impl Cgroup {
     }
 
     /// Its directory.
-    pub(crate) fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -63,6 +64,15 @@ impl Cgroup {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(()),
             other => other.with_context(|| format!("writing {bytes} to {}", path.display())),
         }
+    }
+
+    /// Pages of files that the group has in the page cache.
+    pub(crate) fn file_pages(&self) -> Result<u64> {
+        let path = self.path.join("memory.stat");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let bytes = text.lines().find_map(|line| line.strip_prefix("file "));
+        let bytes: u64 = bytes.context("memory.stat has no file")?.parse()?;
+        Ok(bytes / PAGE_SIZE as u64)
     }
 
     /// Asks the kernel to take all memory of the group that can be had.

@@ -25,6 +25,7 @@ pub(crate) struct Context {
     effort: Effort,
     swap: Option<PathBuf>,
     disks: BTreeMap<String, PathBuf>,
+    programs: Option<PathBuf>,
     /// Someone's terminal, if there is one.
     pub(crate) terminal: Option<Terminal>,
     /// The kernel's version: major and minor number.
@@ -71,6 +72,7 @@ impl Context {
             overrides,
             effort,
             swap: arguments.get("tmem.swap").map(PathBuf::from),
+            programs: arguments.get("tmem.programs").map(PathBuf::from),
             disks: arguments
                 .get("tmem.disks")
                 .into_iter()
@@ -144,6 +146,16 @@ impl Context {
             .with_context(|| format!("this machine has no {}", file_system.name()))?;
         boot::wait_for(path)?;
         Ok((file_system, path.clone()))
+    }
+
+    /// The disk with other people's programs, once it is there.
+    pub(crate) fn programs(&self) -> Result<PathBuf> {
+        let path = self
+            .programs
+            .clone()
+            .context("this machine has no programs")?;
+        boot::wait_for(&path)?;
+        Ok(path)
     }
 
     /// Prints one object of results. Scenario, kernel and seed are added.

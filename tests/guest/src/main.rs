@@ -4,6 +4,7 @@
 //! [`tmem_tests::protocol`].
 
 mod bench;
+mod bench_file;
 mod boot;
 mod cgroup;
 mod context;

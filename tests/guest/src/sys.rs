@@ -20,6 +20,51 @@ fn c_string(bytes: impl Into<Vec<u8>>) -> Result<CString> {
     Ok(CString::new(bytes)?)
 }
 
+/// Cuts a range out of a file, which keeps its length (FALLOC_FL_PUNCH_HOLE).
+pub(crate) fn punch(file: &File, offset: u64, length: u64) -> Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset as i64, length as i64) };
+    check(libc::c_long::from(result)).map(drop)
+}
+
+/// Has a file's pages read one by one, without those behind them.
+pub(crate) fn read_single_pages(file: &File) -> Result<()> {
+    // SAFETY: no memory is passed.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) } {
+        0 => Ok(()),
+        error => Err(Error::from_raw_os_error(error)),
+    }
+}
+
+/// Whether the page at `offset` of a file, which begins there, is in the page cache.
+pub(crate) fn is_cached(file: &File, offset: u64) -> Result<bool> {
+    let mut state = 0_u8;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory; the
+    // byte is that of its one page; the mapping is not used after its end.
+    unsafe {
+        let base = libc::mmap(
+            std::ptr::null_mut(),
+            tmem_common::PAGE_SIZE,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            offset as i64,
+        );
+        if base == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        let known = check(libc::c_long::from(libc::mincore(
+            base,
+            tmem_common::PAGE_SIZE,
+            &raw mut state,
+        )));
+        libc::munmap(base, tmem_common::PAGE_SIZE);
+        known?;
+    }
+    Ok(state & 1 != 0)
+}
+
 /// Prints one line on the console, whole, and waits until it is out.
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();

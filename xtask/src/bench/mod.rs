@@ -6,6 +6,8 @@
 mod against_zram;
 mod codec;
 mod engine;
+mod file;
+mod machine;
 mod record;
 mod swap;
 mod trace;
@@ -36,7 +38,9 @@ pub(crate) enum Topic {
     Trace,
     /// A swap workload in a virtual machine, in counted instructions.
     Swap,
-    /// What recording costs that workload.
+    /// Files that are read again, in a virtual machine, in counted instructions.
+    File,
+    /// What recording costs the swap workload.
     Record,
     /// What leaving the dashboard open costs.
     Watch,
@@ -47,7 +51,7 @@ impl Topic {
     fn is_native(self) -> bool {
         match self {
             Self::Engine | Self::Codec | Self::Zram => true,
-            Self::Trace | Self::Swap | Self::Record | Self::Watch => false,
+            Self::Trace | Self::Swap | Self::File | Self::Record | Self::Watch => false,
         }
     }
 }
@@ -63,7 +67,7 @@ pub(crate) struct Args {
     /// Codecs: on the pages that they are tuned with, instead of those they are judged by.
     #[arg(long)]
     train: bool,
-    /// The kernel that swaps.
+    /// The kernel of the machine.
     #[arg(long, default_value = "6.12")]
     kernel: Kernel,
 }
@@ -291,6 +295,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Topic::Zram => against_zram::run()?,
             Topic::Trace => trace::run()?,
             Topic::Swap => swap::run(args.kernel)?,
+            Topic::File => file::run(args.kernel)?,
             Topic::Record => record::run(args.kernel)?,
             Topic::Watch => watch::run(args.kernel)?,
         };

@@ -4,27 +4,20 @@
 //! `bench`; `tmem-counter` splits the instructions by what they are for.
 
 use std::fs;
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tmem_common::PAGE_SIZE;
-use tmem_tests::counting;
 use tmem_tests::protocol::BENCH_PAGES;
-use tmem_tests::{Kernel, Machine};
+use tmem_tests::{Kernel, counting};
 
+use super::machine::{self, NOT_SPLIT, Sums, Told, Wanted};
 use super::{Bound, Report, Row, median, spread};
 use crate::corpus::{self, Class, Page, Split};
-use crate::prepare::{Needs, prepare};
-use crate::process::{output, say};
-use crate::vm::{self, Boot, End};
-use crate::{build, paths};
+use crate::paths;
 
 /// Pages that are swapped, bytes.
 const BYTES: usize = 48 << 20;
-/// Longest time for all ways, on a slow host.
-const PATIENCE: Duration = Duration::from_secs(3600);
 /// The way that has bounds, and what it keeps pages with.
 const BOUND: &str = "tmem adaptive";
 /// Instructions of a page's way out and in that are neither the codec's nor memory management's: what zswap takes.
@@ -37,9 +30,7 @@ pub(super) fn run(kernel: Kernel) -> Result<Report> {
     let (ways, release) = measure(kernel, "bench")?;
     let mut notes = vec![note(kernel, &release, &ways)];
     if ways.iter().any(|way| way.split[0].is_empty()) {
-        notes.push(
-            "not split: this QEMU takes no plugins of version 1 (those before 9 do)".to_owned(),
-        );
+        notes.push(NOT_SPLIT.to_owned());
     }
     Ok(Report {
         rows: rows(&ways)?,
@@ -55,56 +46,20 @@ pub(super) fn measure(kernel: Kernel, what: &str) -> Result<(Vec<Way>, String)> 
         .iter()
         .map(|text| Way::read(text))
         .collect::<Result<Vec<_>>>()?;
-    if let Some(sums) = &told.sums {
-        share(&mut ways, sums)?;
+    if let Some(phases) = &told.phases {
+        share(&mut ways, phases)?;
     }
     Ok((ways, told.release))
 }
 
-/// What a guest said.
-pub(super) struct Told {
-    /// Each an object of JSON.
-    pub(super) data: Vec<String>,
-    /// What the counting plugin wrote, where QEMU takes it.
-    sums: Option<String>,
-    /// The kernel's release.
-    pub(super) release: String,
-}
-
-/// What the guest tells of `what` with `kernel`.
+/// What the guest tells of `what` with `kernel` and the pages that are swapped.
 pub(super) fn told(kernel: Kernel, what: &str) -> Result<Told> {
-    let nightly = prepare(&Needs {
-        kernels: vec![kernel],
-        machines: vec![Machine::Qemu],
-        programs: true,
-        ..Needs::default()
-    })?;
-    let (modules, programs) = build::all(&nightly, &[kernel])?;
     let pages = paths::output().join("bench.pages");
     let anonymous = anonymous()?;
     fs::write(&pages, anonymous.as_flattened()).with_context(|| pages.display().to_string())?;
-    let sums = paths::output().join("bench.counts");
-    let plugin = match counts_by_plugin()? {
-        true => {
-            let counter = build::counter()?;
-            Some(format!("{},out={}", counter.display(), sums.display()))
-        }
-        false => None,
-    };
-    let split = plugin.is_some();
-    say(format!(
-        "measuring in a machine with kernel {kernel} that counts instructions"
-    ));
-    let boot = Boot {
-        name: "bench".to_owned(),
-        machine: Machine::Qemu,
-        modules: &modules[0],
-        programs: &programs,
-        memory_mib: 768,
+    machine::told(&Wanted {
         swap_mib: 256,
-        file_systems: Vec::new(),
-        cpus: 1,
-        wanted: vec![
+        modules: vec![
             "virtio_pci",
             "virtio_blk",
             "lz4",
@@ -113,39 +68,7 @@ pub(super) fn told(kernel: Kernel, what: &str) -> Result<Told> {
             "zram",
         ],
         extra: vec![(BENCH_PAGES, pages)],
-        arguments: format!("loglevel=4 nokaslr mitigations=off tmem.run={what}"),
-        timeouts: vec![PATIENCE],
-        counted: true,
-        plugin,
-        echo: None,
-    };
-    let machine = vm::run(&boot)?;
-    let failure = machine
-        .console
-        .outcomes
-        .iter()
-        .find_map(|outcome| outcome.failure.clone());
-    let data: Vec<String> = machine
-        .console
-        .outcomes
-        .iter()
-        .flat_map(|outcome| outcome.data.clone())
-        .collect();
-    if let (Some(why), _) | (None, Some(why)) = (
-        failure,
-        (machine.end != End::Done).then(|| machine.end.to_string()),
-    ) {
-        bail!("{why}; console: {}", machine.file.display());
-    }
-    fs::remove_file(&machine.file).with_context(|| machine.file.display().to_string())?;
-    let sums = match split {
-        true => Some(fs::read_to_string(&sums).with_context(|| sums.display().to_string())?),
-        false => None,
-    };
-    Ok(Told {
-        data,
-        sums,
-        release: modules[0].root.release.clone(),
+        ..Wanted::new(kernel, what)
     })
 }
 
@@ -160,30 +83,9 @@ fn anonymous() -> Result<Vec<Page>> {
     Ok(pages.collect())
 }
 
-/// Whether QEMU takes our plugin: its interface is that of the versions before 9.
-fn counts_by_plugin() -> Result<bool> {
-    let version = output(Command::new("qemu-system-x86_64").arg("--version"))?;
-    let major = version
-        .split_whitespace()
-        .skip_while(|word| *word != "version")
-        .nth(1)
-        .and_then(|number| number.split('.').next()?.parse::<u32>().ok())
-        .with_context(|| format!("QEMU's version: {version}"))?;
-    Ok(major < 9)
-}
-
 /// Gives the plugin's sums to the ways: four lines a round, of which the second is of the way out and the fourth of
 /// the way in. The first round does not count.
-fn share(ways: &mut [Way], text: &str) -> Result<()> {
-    let lines = text
-        .lines()
-        .map(|line| {
-            let sums = line.split(' ').map(str::parse);
-            let sums = sums.collect::<Result<Vec<f64>, _>>().ok();
-            sums.and_then(|sums| Sums::try_from(sums).ok())
-                .with_context(|| format!("the counter's line {line:?}"))
-        })
-        .collect::<Result<Vec<Sums>>>()?;
+fn share(ways: &mut [Way], lines: &[Sums]) -> Result<()> {
     let (rounds, rest) = lines.as_chunks::<4>();
     let each = ways.first().map_or(1, |way| way.out.len() + 1);
     ensure!(
@@ -203,9 +105,6 @@ fn share(ways: &mut [Way], text: &str) -> Result<()> {
     }
     Ok(())
 }
-
-/// Instructions by [`counting::Class`].
-type Sums = [f64; counting::Class::ALL.len()];
 
 /// What the guest measured of one way.
 pub(super) struct Way {

@@ -22,6 +22,8 @@ pub(crate) struct Needs {
     pub(crate) machines: Vec<Machine>,
     /// The nightly toolchain and bpf-linker: kernel object and eBPF programs.
     pub(crate) programs: bool,
+    /// The disk with fio and stress-ng.
+    pub(crate) disk_of_programs: bool,
     /// Miri, for the tests.
     pub(crate) miri: bool,
     /// What traces are opened in: Chromium, and Python with the tools of analysts.
@@ -35,6 +37,7 @@ impl Needs {
             kernels: Kernel::ALL.to_vec(),
             machines: vec![Machine::Qemu, Machine::Ibt],
             programs: true,
+            disk_of_programs: true,
             miri: true,
             analysis: true,
         }
@@ -59,6 +62,9 @@ pub(crate) fn prepare(needs: &Needs) -> Result<Nightly> {
     }
     if needs.analysis {
         python()?;
+    }
+    if needs.disk_of_programs {
+        roots::programs()?;
     }
     Ok(nightly)
 }

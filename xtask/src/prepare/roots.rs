@@ -13,10 +13,13 @@ use tmem_tests::Kernel;
 
 use super::packages::is_root;
 use crate::paths;
-use crate::process::{capture, describe, run, say};
+use crate::process::{capture, describe, output, run, say};
 
 /// Names the mirror that suites come from, instead of mmdebstrap's own choice.
 const MIRROR: &str = "TMEM_MIRROR";
+
+/// Of the image of [`programs`]: more than they take.
+const PROGRAMS_SIZE: &str = "1200M";
 
 /// Enters the root $1 with an empty /tmp in memory, and runs what follows.
 const ENTER: &str = "mount -t tmpfs tmpfs \"$1/tmp\" && exec chroot \"$@\"";
@@ -172,6 +175,32 @@ pub(crate) fn bochs() -> Result<Root> {
         make_root("the IBT machine (Bochs)", "trixie", include, &[], &path)?;
     }
     Ok(Root { path })
+}
+
+/// An ext4 image of a root with the programs that file scenarios run: fio and stress-ng.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let image = root_path("programs.ext4")?;
+    if image.is_file() {
+        return Ok(image);
+    }
+    let path = root_path("programs")?;
+    if !path.is_dir() {
+        make_root("fio and stress-ng", "trixie", "fio,stress-ng", &[], &path)?;
+    }
+    let unfinished = root_path("programs.ext4.tmp")?;
+    remove(&unfinished)?;
+    let mut command = if is_root() {
+        Command::new("/sbin/mkfs.ext4")
+    } else {
+        // The root belongs to our subordinate ids.
+        let mut command = Command::new("mmdebstrap");
+        command.args(["--unshare-helper", "/sbin/mkfs.ext4"]);
+        command
+    };
+    command.args(["-q", "-F", "-d"]).arg(&path);
+    output(command.arg(&unfinished).arg(PROGRAMS_SIZE))?;
+    fs::rename(&unfinished, &image).with_context(|| image.display().to_string())?;
+    Ok(image)
 }
 
 /// `library` of Debian sid's rust-src, whose version must begin with `version.`.

@@ -58,12 +58,14 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         seed: selection.seed,
     };
     let machines = scenarios::machines(&selection.kernels, &settings);
+    let disk_of_programs = scenarios::use_programs(&selection.kernels, &settings);
     let with_machines = !machines.is_empty();
     let all_kinds = selection.machine.is_none();
     let nightly = prepare(&Needs {
         kernels: selection.kernels.clone(),
         machines,
         programs: true,
+        disk_of_programs,
         miri: all_kinds,
         analysis: all_kinds,
     })?;

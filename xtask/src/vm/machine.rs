@@ -16,6 +16,7 @@ use super::console::{Console, Verdict};
 use super::{bochs, disks, initramfs, qemu};
 use crate::build::{Modules, Programs};
 use crate::paths;
+use crate::prepare::roots;
 
 /// After the first sign of a broken kernel: time for the rest of its message.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -39,6 +40,10 @@ pub(crate) struct Boot<'a> {
     pub(crate) swap_mib: u32,
     /// File systems, each on a disk of its own.
     pub(crate) file_systems: Vec<FileSystem>,
+    /// Reads and writes a second that each of those disks does; `None`: as many as it can.
+    pub(crate) disk_operations: Option<u32>,
+    /// A disk with fio and stress-ng.
+    pub(crate) disk_of_programs: bool,
     /// CPUs.
     pub(crate) cpus: u32,
     /// Kernel modules, by name.
@@ -128,6 +133,8 @@ pub(super) struct Files {
     pub(super) swap: Option<PathBuf>,
     /// Beside the swap disk, in this order.
     pub(super) disks: Vec<(FileSystem, PathBuf)>,
+    /// Not to be written; what a machine writes to it is forgotten.
+    pub(super) programs: Option<PathBuf>,
     /// What the emulator itself says.
     pub(super) complaints: PathBuf,
 }
@@ -143,6 +150,10 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
         disks::sparse(path, u64::from(boot.swap_mib) << 20)?;
     }
     let disks = disks::make_all(&boot.file_systems, &folder.0)?;
+    let programs = match boot.disk_of_programs {
+        true => Some(roots::programs()?),
+        false => None,
+    };
     let complaints = folder.0.join("emulator.log");
     Ok(Files {
         complaints,
@@ -151,6 +162,7 @@ pub(super) fn files(boot: &Boot<'_>) -> Result<Files> {
         initramfs,
         swap,
         disks,
+        programs,
     })
 }
 

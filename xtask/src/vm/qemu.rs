@@ -54,9 +54,9 @@ fn command(boot: &Boot<'_>, files: &Files) -> Command {
     // works; without one it panics.
     let mut arguments = format!("console=ttyS0 panic=-1 no_timer_check {}", boot.arguments);
     let mut letters = 'a'..='z';
-    let mut attach = |id: &str, path: &Path| {
+    let mut attach = |id: &str, path: &Path, more: &str| {
         let drive = format!(
-            "file={},if=none,id={id},format=raw,cache=unsafe",
+            "file={},if=none,id={id},format=raw,cache=unsafe{more}",
             path.display()
         );
         command.args(["-drive", &drive, "-device"]);
@@ -64,15 +64,22 @@ fn command(boot: &Boot<'_>, files: &Files) -> Command {
         format!("/dev/vd{}", letters.next().unwrap_or('z'))
     };
     if let Some(swap) = &files.swap {
-        arguments.push_str(&format!(" tmem.swap={}", attach("swap", swap)));
+        arguments.push_str(&format!(" tmem.swap={}", attach("swap", swap, "")));
     }
+    let limit = boot.disk_operations.map_or(String::new(), |operations| {
+        format!(",throttling.iops-total={operations}")
+    });
     let disks: Vec<String> = files
         .disks
         .iter()
-        .map(|(fs, path)| format!("{}:{}", fs.name(), attach(fs.name(), path)))
+        .map(|(fs, path)| format!("{}:{}", fs.name(), attach(fs.name(), path, &limit)))
         .collect();
     if !disks.is_empty() {
         arguments.push_str(&format!(" tmem.disks={}", disks.join(",")));
+    }
+    if let Some(programs) = &files.programs {
+        let disk = attach("programs", programs, ",snapshot=on");
+        arguments.push_str(&format!(" tmem.programs={disk}"));
     }
     command.args(["-append", &arguments]);
     command

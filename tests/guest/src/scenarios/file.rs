@@ -287,6 +287,36 @@ fn with_module(context: &Context, module: &'static str) -> Result<Counts> {
     Ok(counts)
 }
 
+/// Runs `work` on the scenario's file system, which takes part unless the parameter
+/// `backend` is `disk`, and reports. `hits`: whether pages have to come from the module.
+pub(super) fn with_place(
+    context: &Context,
+    hits: bool,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let place = place(context)?;
+    if context.option("backend") == Some("disk") {
+        work()?;
+        return place.unmount().context("at the end");
+    }
+    let kept = Kept::new(context, MODULE);
+    kept.load()?;
+    kept.add()?;
+    work()?;
+    let counts = kept.counts()?;
+    context.data(json!({
+        "stores": counts.stores,
+        "hits": counts.hits,
+        "misses": counts.misses,
+        "bad": 0,
+    }));
+    ensure!(counts.hits > 0 || !hits, "no page came from the module");
+    ensure!(counts.corrupt == 0, "the module counted corrupt pages");
+    place.unmount().context("at the end")?;
+    tier::ensure_empty()?;
+    kept.unload()
+}
+
 /// Runs the stress and reports.
 fn stress(
     context: &Context,

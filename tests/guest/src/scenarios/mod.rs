@@ -4,19 +4,20 @@
 mod cgroups;
 mod contents;
 mod control;
+mod cut;
 mod dashboard;
 mod demo;
 mod file;
 mod files;
 mod lifecycle;
 mod neighbours;
+pub(crate) mod programs;
 mod reclaim;
 mod reread;
 mod seen;
 mod sysfs;
 mod tool;
 mod trace;
-mod tune;
 
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::{bench, process, watch};
+use crate::{bench, bench_file, process, watch};
 
 type Scenario = fn(&Context) -> Result<()>;
 
@@ -87,14 +88,18 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_refused_f2fs", reread::refused_for_its_features),
     ("file_unwanted", reread::unwanted),
     ("file_shrink", reread::shrink),
+    ("file_whoever_reads", reread::whoever_reads),
     ("file_verify", reread::verify),
     ("file_absent", reread::absent),
+    ("file_fio", programs::fio),
+    ("file_stress_ng", programs::stress_ng),
     ("file_no_memory", file::broken),
     ("file_slow", file::kept_slowly),
     ("file_control_no_truncate", file::broken),
     ("file_control_no_direct", file::broken),
-    ("file_control_no_withdraw", file::broken),
-    ("file_control_no_change", file::broken),
+    ("file_cut", cut::cut),
+    ("file_control_no_withdraw", cut::cut),
+    ("file_control_no_change", cut::cut),
     ("file_control_no_try_invalidate", reread::unwanted),
     ("tool_status", tool::status),
     ("tool_observe", tool::observe),
@@ -112,8 +117,6 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_cgroups", cgroups::limits),
     ("tool_rights", tool::rights),
     ("tool_no_bpf", tool::no_bpf),
-    ("tool_tune", tune::limit),
-    ("tool_tune_share", tune::share),
     ("tool_no_module", tool::no_module),
     ("trace_record", trace::record),
     ("trace_what_if_swap", trace::what_if_swap),
@@ -141,6 +144,7 @@ pub(crate) fn interactive(command: &str, context: &Context) -> Result<()> {
         "bench" => bench::run(context, bench::swap),
         "bench-record" => bench::run(context, bench::record),
         "bench-watch" => bench::run(context, watch::run),
+        "bench-file" => bench::run(context, bench_file::run),
         other => bail!("nothing to run is called {other:?}"),
     }
 }

@@ -51,9 +51,16 @@ fn drop_caches() -> Result<()> {
 
 /// Reads the file set in a group, and compares it; sectors that came from the disk.
 fn read_set(place: &Place, group: &Cgroup, seed: u64) -> Result<u64> {
+    read_set_in(place, Some(group), seed)
+}
+
+/// The same; without a group in that of all processes.
+fn read_set_in(place: &Place, group: Option<&Cgroup>, seed: u64) -> Result<u64> {
     let (before, _) = place.sectors()?;
     process::spawn(|| {
-        group.enter()?;
+        if let Some(group) = group {
+            group.enter()?;
+        }
         let (mut found, mut wanted) = ([0; PAGE_SIZE], [0; PAGE_SIZE]);
         for file in 0..FILES {
             let path = path(file);
@@ -105,18 +112,12 @@ pub(super) fn read_at_random(
     .join()
 }
 
-/// The disk with the file set.
-pub(super) fn disk_with_set(context: &Context) -> Result<Place> {
+/// The disk with the file set, and the module, which keeps its pages.
+pub(super) fn start(context: &Context) -> Result<Place> {
     let place = Place::new(context, Top::Nothing)?;
     if !place.file_system().read_only() {
         write_set(context.seed)?;
     }
-    Ok(place)
-}
-
-/// The disk with the file set, and the module, which keeps its pages.
-pub(super) fn start(context: &Context) -> Result<Place> {
-    let place = disk_with_set(context)?;
     match context.option("break_hook") {
         None => tier::load("").context("loading")?,
         Some(name) => tier::load_from(CONTROL_MODULE, &format!("break_hook={name}"))
@@ -272,6 +273,60 @@ pub(super) fn unwanted(context: &Context) -> Result<()> {
         stress::drop_pages(&file, 0, 0).context("POSIX_FADV_DONTNEED")?;
     }
     tier::ensure_empty().context("after POSIX_FADV_DONTNEED")?;
+    place.unmount()?;
+    finish()
+}
+
+/// Whoever reads gets what is held: a new group, one whose memory others use as fast as
+/// they can, and a machine whose memory ran short.
+pub(super) fn whoever_reads(context: &Context) -> Result<()> {
+    let place = start(context)?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    let fill = || -> Result<()> {
+        read_set(&place, &group, context.seed)?;
+        group.reclaim_all()
+    };
+    let reads = |who: &str, reader: Option<&Cgroup>| -> Result<()> {
+        let hits = || -> Result<u64> { Ok(Stats::read()?.outcome(Outcome::Hit)) };
+        let (held, before) = (held()?, hits()?);
+        ensure!(
+            held * 4 >= (FILES * FILE_PAGES) as u64,
+            "only {held} pages are held"
+        );
+        read_set_in(&place, reader, context.seed)?;
+        let hits = hits()? - before;
+        context.data(json!({ "who": who, "held": held, "hits": hits }));
+        ensure!(
+            hits * 100 >= held * 99,
+            "{who}: {hits} hits of {held} pages that were held"
+        );
+        Ok(())
+    };
+
+    fill()?;
+    reads("a new group", Some(&Cgroup::new("fresh", GROUP_MIB)?))?;
+
+    fill()?;
+    let busy = Cgroup::new("busy", 2 * GROUP_MIB)?;
+    let user = process::spawn(|| {
+        busy.enter()?;
+        // As much as leaves the reader little.
+        let mut region = Region::anonymous(GROUP_MIB as usize * 256, context.seed)?;
+        loop {
+            region.write_all();
+        }
+    })?;
+    reads("a busy group", Some(&busy))?;
+    drop(user);
+
+    fill()?;
+    let wanted = free_pages()? as usize + held()? as usize / 4;
+    let short = process::spawn(|| {
+        Region::anonymous(wanted, context.seed)?.write_all();
+        Ok(())
+    })?;
+    short.join().context("memory was not to be had")?;
+    reads("a machine whose memory ran short", None)?;
     place.unmount()?;
     finish()
 }
