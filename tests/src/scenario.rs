@@ -697,6 +697,14 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: &[Kernel::V6_12],
         ..swap("tool_no_bpf", "stores=500", "")
     },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..swap("tool_tune", "", "")
+    },
+    Scenario {
+        swap_mib: 256,
+        ..file_on_6_12("tool_tune_share", "")
+    },
     swap("tool_no_module", "", ""),
     swap("trace_record", "stores=6000", "stores=200000"),
     Scenario {

@@ -512,9 +512,11 @@ impl<'a> From<&'a Tunable> for TunableJson<'a> {
 pub struct TuneJson {
     /// `change`, `would_change`, `step_aside` or `summary`.
     pub what: &'static str,
-    /// The limit before.
+    /// What was moved: `limit`, or the limit of the pool of swap pages.
+    pub key: String,
+    /// Its value before.
     pub old: String,
-    /// The limit after.
+    /// Its value after.
     pub new: String,
     /// Why.
     pub why: String,

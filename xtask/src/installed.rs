@@ -1,6 +1,6 @@
 //! `cargo xtask soak packages`: both packages in clean Debian roots. They are installed,
 //! DKMS builds the module for the suite's kernel, a newer version takes the older one's
-//! place, and after a purge no file is left.
+//! place, a machine boots with it and its service, and after a purge no file is left.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +17,7 @@ use crate::prepare::roots::{Root, with_dkms};
 use crate::prepare::{Needs, Nightly, is_root, prepare};
 use crate::process::{run as run_program, say};
 use crate::report::{Report, Test};
+use crate::vm::boot_debian;
 
 /// What `soak` calls it.
 pub(crate) const TOPIC: &str = "packages";
@@ -83,11 +84,84 @@ fn tried(nightly: &Nightly, kernel: Kernel) -> Result<()> {
         install(&root, &made)?;
         installed(&root, &release, version)?;
     }
+    booted(&root, &release, &folder)?;
     say("purging both");
     apt(&root, &["purge", "tmem", "tmem-dkms"])?;
     let left: Vec<String> = files(&root.path)?.difference(&before).cloned().collect();
     ensure!(left.is_empty(), "left after the purge: {}", left.join(", "));
     fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())
+}
+
+/// The service that the machine runs behind ours, and powers off after, however it went.
+const TRIED: &str = "\
+[Unit]
+After=tmem.service
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+
+[Service]
+Type=oneshot
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+ExecStart=/usr/bin/systemctl is-active tmem.service
+ExecStart=/usr/bin/tmem status --json
+ExecStart=/usr/bin/systemctl stop tmem.service
+ExecStart=/usr/bin/test ! -e /sys/module/tmem
+ExecStart=/usr/bin/echo TMEM-TRIED
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// What the service of the installed packages is told, and the machine asked for.
+const CONFIGURED: &str = "limit = \"32M + 1M\"\n";
+const CONFIGURED_BYTES: u64 = 33 << 20;
+
+/// Boots the root with its own kernel and systemd: the enabled service loads the module and makes the
+/// configuration true, and stopping it unloads the module. The root is afterwards as it was.
+fn booted(root: &Root, release: &str, folder: &Path) -> Result<()> {
+    say(format!("booting {release} with systemd"));
+    let made = [
+        ("etc/tmem.conf.d/50-tried.conf", CONFIGURED),
+        ("etc/systemd/system/tmem-tried.service", TRIED),
+    ];
+    for (name, text) in made {
+        let path = root.path.join(name);
+        let parent = path.parent().context("it is below the root")?;
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    // Without an id it would count as the first boot, at which every unit is enabled.
+    let id = root.path.join("etc/machine-id");
+    let before = fs::read(&id).unwrap_or_default();
+    fs::write(&id, "0123456789abcdef0123456789abcdef\n")
+        .with_context(|| id.display().to_string())?;
+    let systemctl = |verb: &str| {
+        run_program(
+            root.command("systemctl")
+                .args([verb, "-q", "tmem", "tmem-tried"]),
+        )
+    };
+    systemctl("enable")?;
+    let console = boot_debian(&root.path, release, folder);
+    systemctl("disable")?;
+    for (name, _) in made {
+        fs::remove_file(root.path.join(name)).with_context(|| name.to_owned())?;
+    }
+    // Only if nothing of the package is in it.
+    let _ = fs::remove_dir(root.path.join("etc/tmem.conf.d"));
+    fs::write(&id, before).with_context(|| id.display().to_string())?;
+
+    let console = console?;
+    let limit = format!("\"limit_bytes\":{CONFIGURED_BYTES}");
+    for wanted in [&limit, "TMEM-TRIED"] {
+        ensure!(
+            console.contains(wanted),
+            "the machine does not say {wanted}:\n{console}"
+        );
+    }
+    Ok(())
 }
 
 /// The kernel that DKMS builds for.

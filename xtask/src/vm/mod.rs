@@ -3,6 +3,7 @@
 mod bochs;
 mod console;
 mod cpio;
+mod debian;
 mod disks;
 mod initramfs;
 mod machine;
@@ -11,6 +12,7 @@ mod qemu;
 mod shell;
 
 pub(crate) use console::Outcome;
+pub(crate) use debian::boot as boot_debian;
 pub(crate) use machine::{Boot, End, Report, run};
 pub(crate) use qemu::interactive;
 pub(crate) use shell::shell;

@@ -18,6 +18,7 @@ mod seen;
 mod sysfs;
 mod tool;
 mod trace;
+mod tune;
 
 use std::time::Instant;
 
@@ -117,6 +118,8 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_cgroups", cgroups::limits),
     ("tool_rights", tool::rights),
     ("tool_no_bpf", tool::no_bpf),
+    ("tool_tune", tune::limit),
+    ("tool_tune_share", tune::share),
     ("tool_no_module", tool::no_module),
     ("trace_record", trace::record),
     ("trace_what_if_swap", trace::what_if_swap),

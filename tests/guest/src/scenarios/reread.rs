@@ -112,12 +112,18 @@ pub(super) fn read_at_random(
     .join()
 }
 
-/// The disk with the file set, and the module, which keeps its pages.
-pub(super) fn start(context: &Context) -> Result<Place> {
+/// The disk with the file set.
+pub(super) fn disk_with_set(context: &Context) -> Result<Place> {
     let place = Place::new(context, Top::Nothing)?;
     if !place.file_system().read_only() {
         write_set(context.seed)?;
     }
+    Ok(place)
+}
+
+/// The disk with the file set, and the module, which keeps its pages.
+pub(super) fn start(context: &Context) -> Result<Place> {
+    let place = disk_with_set(context)?;
     match context.option("break_hook") {
         None => tier::load("").context("loading")?,
         Some(name) => tier::load_from(CONTROL_MODULE, &format!("break_hook={name}"))
