@@ -188,7 +188,10 @@ fn count_cell(ctx: &impl EbpfContext, key: &CellKey, bytes: u32, latency_ns: u64
         (*cell).count += 1;
         (*cell).bytes += u64::from(bytes);
         (*cell).total_ns += latency_ns;
-        *(&raw mut (*cell).histogram).cast::<u64>().add(bucket) += 1;
+        // Without a time of its own: a part of another operation.
+        if latency_ns != 0 {
+            *(&raw mut (*cell).histogram).cast::<u64>().add(bucket) += 1;
+        }
     }
 }
 

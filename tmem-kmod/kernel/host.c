@@ -173,7 +173,7 @@ static int tmem_scratch_init(void)
 
 /* Steps of maintenance at a time; and how long frees may gather before it starts. */
 #define TMEM_MAINTAIN_STEPS	64
-#define TMEM_MAINTAIN_DELAY	msecs_to_jiffies(10)
+#define TMEM_MAINTAIN_DELAY	msecs_to_jiffies(50)
 
 static struct workqueue_struct *tmem_workqueue;
 static bool tmem_quiescent = true;

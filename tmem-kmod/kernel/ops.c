@@ -71,6 +71,36 @@ u32 tmem_get(u32 pool, u64 object, u64 index, struct page *page)
 }
 
 /**
+ * tmem_take - ask the engine for a page, and withdraw it if it was there
+ * @pool: number of the pool, whose gets leave its pages
+ * @object: object in the pool
+ * @index: page of the object
+ * @page: one page, locked by the caller; on TMEM_CORRUPT its contents are undefined
+ *
+ * Told of as a get and, on a hit, as a flush that has no time of its own.
+ *
+ * Context: process, may sleep. Caller must see to it that nobody else asks for the
+ * page meanwhile. Return: TMEM_HIT, TMEM_MISS or TMEM_CORRUPT.
+ */
+u32 tmem_take(u32 pool, u64 object, u64 index, struct page *page)
+{
+	bool traced = trace_tmem_get_enabled();
+	u64 start = traced ? ktime_get_ns() : 0;
+	struct tmem_report report;
+
+	tmem_core_take(tmem_engine, pool, object, index, page_address(page),
+		       &report);
+	if (traced)
+		trace_tmem_get(pool, object, index, report.outcome,
+			       report.bytes, ktime_get_ns() - start,
+			       tmem_page_cgroup(page));
+	if (report.outcome == TMEM_HIT)
+		trace_tmem_flush(pool, object, index, TMEM_FLUSHED,
+				 report.bytes, 0, 0);
+	return report.outcome;
+}
+
+/**
  * tmem_flush - withdraw a page, whether the engine has it or not
  * @pool: number of the pool
  * @object: object in the pool

@@ -81,8 +81,13 @@ static bool tmem_swap_has(unsigned int type, pgoff_t offset)
 				  tmem_swap_index(offset));
 }
 
-static u32 tmem_swap_get(unsigned int type, pgoff_t offset, struct page *page)
+/* @take: on a hit ours is dropped. */
+static u32 tmem_swap_get(unsigned int type, pgoff_t offset, struct page *page,
+			 bool take)
 {
+	u64 object = tmem_swap_object(type, offset);
+	u64 index = tmem_swap_index(offset);
+
 	if (tmem_breaks(TMEM_BREAK_PAGE) &&
 	    tmem_get(tmem_swap_pool, tmem_swap_object(type, offset + 1),
 		     tmem_swap_index(offset + 1), page) == TMEM_HIT)
@@ -90,8 +95,8 @@ static u32 tmem_swap_get(unsigned int type, pgoff_t offset, struct page *page)
 	if (tmem_breaks(TMEM_BREAK_DECODE) && !(offset & 63) &&
 	    tmem_swap_has(type, offset))
 		return TMEM_CORRUPT;
-	return tmem_get(tmem_swap_pool, tmem_swap_object(type, offset),
-			tmem_swap_index(offset), page);
+	return take ? tmem_take(tmem_swap_pool, object, index, page) :
+		      tmem_get(tmem_swap_pool, object, index, page);
 }
 
 /* Any context but NMI. */
@@ -188,26 +193,28 @@ TMEM_HOOK_FUNCTION(store)
 }
 
 /*
- * TMEM_HIT: all pages are filled. TMEM_MISS: none is ours, the page is as it was.
- * TMEM_CORRUPT: some are ours, but they cannot be had, or not all of them; nobody
- * has the contents.
+ * TMEM_HIT: all pages are filled; with @take, ours are dropped. TMEM_MISS: none is
+ * ours, the page is as it was. TMEM_CORRUPT: some are ours, but they cannot be had,
+ * or not all of them; nobody has the contents, and nothing is dropped.
  */
 static u32 tmem_swap_load(struct page *page, unsigned int type, pgoff_t offset,
-			  unsigned int nr)
+			  unsigned int nr, bool take)
 {
 	unsigned int i, have = 0;
 
 	if (nr == 1)
-		return tmem_swap_get(type, offset, page);
+		return tmem_swap_get(type, offset, page, take);
 	for (i = 0; i < nr; i++)
 		have += tmem_swap_has(type, offset + i);
 	if (!have)
 		return TMEM_MISS;
 	for (i = 0; i < nr; i++) {
-		if (tmem_swap_get(type, offset + i, page + i) != TMEM_HIT)
+		if (tmem_swap_get(type, offset + i, page + i, false) != TMEM_HIT)
 			return TMEM_CORRUPT;
 		cond_resched();
 	}
+	if (take)
+		tmem_swap_drop(type, offset, nr);
 	return TMEM_HIT;
 }
 
@@ -225,11 +232,13 @@ TMEM_HOOK_FUNCTION(load)
 	swp_entry_t entry = tmem_swap_entry(page);
 	unsigned int type = swp_type(entry), nr = tmem_nr_pages(page), i;
 	pgoff_t offset = swp_offset(entry);
+	bool cached = tmem_in_swap_cache(page);
 	u32 outcome;
 
 	if (tmem_swap_is_empty())
 		return tmem_hook_return(hook, false, 0);
-	outcome = tmem_swap_load(page, type, offset, nr);
+	outcome = tmem_swap_load(page, type, offset, nr,
+				 cached && !tmem_breaks(TMEM_BREAK_DROP_ON_REJECT));
 	if (outcome == TMEM_MISS)
 		return tmem_hook_return(hook, false, 0);
 	if (outcome == TMEM_CORRUPT) {
@@ -241,11 +250,8 @@ TMEM_HOOK_FUNCTION(load)
 		return tmem_hook_return(hook, true, tmem_end_load(page, false));
 	}
 	tmem_mark_uptodate(page);
-	if (tmem_in_swap_cache(page)) {
+	if (cached)
 		tmem_mark_dirty(page);
-		if (!tmem_breaks(TMEM_BREAK_DROP_ON_REJECT))
-			tmem_swap_drop(type, offset, nr);
-	}
 	return tmem_hook_return(hook, true, tmem_end_load(page, true));
 }
 

@@ -49,6 +49,7 @@ int tmem_parse_bytes(const char *text, u64 *bytes);
 /* ops.c: the frontends' way into the engine, with its tracepoints. */
 bool tmem_put(u32 pool, u64 object, u64 index, struct page *page, u64 cgroup);
 u32 tmem_get(u32 pool, u64 object, u64 index, struct page *page);
+u32 tmem_take(u32 pool, u64 object, u64 index, struct page *page);
 void tmem_flush(u32 pool, u64 object, u64 index);
 void tmem_flush_object(u32 pool, u64 object);
 

@@ -124,6 +124,12 @@ void tmem_core_put(struct tmem_engine *e, u32 pool, u64 object, u64 index,
 /* Get may sleep. page: 4096 bytes, written on TMEM_HIT, undefined on TMEM_CORRUPT. */
 void tmem_core_get(struct tmem_engine *e, u32 pool, u64 object, u64 index,
 		   void *page, struct tmem_report *r);
+/*
+ * As get, and on TMEM_HIT the page is gone, as by flush_page. While it is decoded it
+ * is not there for others.
+ */
+void tmem_core_take(struct tmem_engine *e, u32 pool, u64 object, u64 index,
+		    void *page, struct tmem_report *r);
 /* Atomic contexts allowed, interrupts too; none of these allocates. */
 bool tmem_core_contains(struct tmem_engine *e, u32 pool, u64 object, u64 index);
 void tmem_core_flush_page(struct tmem_engine *e, u32 pool, u64 object, u64 index,

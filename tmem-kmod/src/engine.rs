@@ -25,9 +25,9 @@ use tmem_common::stats::Stats;
 use crate::codec::{self, Scratch};
 use crate::ghost::{Ghosts, Name, Why};
 use crate::group::Groups;
-use crate::host::{Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
+use crate::host::{Frame, Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
 use crate::index::{
-    Aged, Body, Entries, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
+    Aged, Body, Entries, Entry, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
 };
 use crate::memory::{self, Frames, LockGuard, Memory, NoPage};
 use crate::policy::{Pages as _, Policy};
@@ -55,6 +55,14 @@ pub struct Report {
     /// Bytes of data that the page takes or took, or would have taken where a put was refused
     /// after it was compressed.
     pub bytes: u32,
+}
+
+impl Report {
+    /// A page that is not there.
+    const MISS: Report = Report {
+        outcome: Outcome::Miss,
+        bytes: 0,
+    };
 }
 
 /// The tier: everything that one module, or one process, keeps. All methods take
@@ -263,22 +271,22 @@ impl<H: Host> Engine<H> {
         if len > home.most_data() {
             return Err(Outcome::RefusedIncompressible);
         }
-        let (entry, body) = self.reserve(
+        let page = self.reserve(
+            home,
             |store, entry, (hand, tight)| {
-                let place = store.alloc(&self.memory, &self.spans, len, entry, tight, hand)?;
+                let taken = store.alloc(&self.memory, &self.spans, len, entry, tight, hand)?;
                 let slot = Slot {
                     codec,
                     len: len as u32,
-                    place,
-                    site: store::site(&self.memory, &self.spans, place),
+                    place: taken.place,
+                    site: taken.site,
                 };
-                Ok((entry, Body::Slot(slot)))
+                Ok((Body::Slot(slot), taken.size))
             },
             handle,
             owner,
         )?;
-        let data = &scratch.data[..len];
-        self.insert(home, state, handle, Reserved { entry, body, data })
+        self.insert(home, state, handle, &page, &scratch.data[..len])
     }
 
     /// Whether a pool that does not take all pages takes this one, which it has now seen once more.
@@ -318,10 +326,8 @@ impl<H: Host> Engine<H> {
         word: u32,
         owner: u64,
     ) -> Result<Report, Outcome> {
-        let (entry, body) =
-            self.reserve(|_, entry, _| Ok((entry, Body::Fill(word))), handle, owner)?;
-        let data = &[];
-        self.insert(home, state, handle, Reserved { entry, body, data })
+        let page = self.reserve(home, |_, _, _| Ok((Body::Fill(word), 0)), handle, owner)?;
+        self.insert(home, state, handle, &page, &[])
     }
 
     /// Keeps a page as it is.
@@ -339,17 +345,17 @@ impl<H: Host> Engine<H> {
         if unwanted || PAGE > home.most_data() {
             return Err(Outcome::RefusedIncompressible);
         }
-        let (entry, body) = self.reserve(
-            |store, entry, (hand, _)| {
+        let reserved = self.reserve(
+            home,
+            |store, _, (hand, _)| {
                 let frame = hand.pop().ok_or(Need(1))?;
                 store.raw_page(true);
-                Ok((entry, Body::Raw(frame)))
+                Ok((Body::Raw(frame), 0))
             },
             handle,
             owner,
         )?;
-        let data = page;
-        self.insert(home, state, handle, Reserved { entry, body, data })
+        self.insert(home, state, handle, &reserved, page)
     }
 
     fn codec_of(&self, home: &Pool) -> Codec {
@@ -360,26 +366,28 @@ impl<H: Host> Engine<H> {
         Codec::from_number(number).unwrap_or(Codec::None)
     }
 
-    /// Takes a record and, by `body`, memory for the page's data; both or neither.
+    /// Takes a record and, by `body`, memory for the page's data, with the bytes of its slot; both or neither.
+    /// Charges the pool for them if its limit allows.
     #[inline(always)]
     fn reserve(
         &self,
-        body: impl Fn(&mut Store, u32, (&mut Frames, bool)) -> Result<(u32, Body), Need>,
+        home: &Pool,
+        body: impl Fn(&mut Store, u32, (&mut Frames, bool)) -> Result<(Body, u32), Need>,
         handle: Handle,
         owner: u64,
-    ) -> Result<(u32, Body), Outcome> {
+    ) -> Result<Reserved, Outcome> {
         let shard = shard_of(handle.pool, handle.object);
         self.with_frames(|store, hand, tight| {
-            let entry = self.entries.alloc(&self.memory, hand)?;
+            let (entry, record) = self.entries.alloc(&self.memory, hand)?;
             match body(store, entry, (hand, tight)) {
-                Ok(reserved) => {
-                    self.entries.at(&self.memory, entry).init(
-                        shard,
-                        handle.index,
-                        reserved.1,
-                        owner,
-                    );
-                    Ok(reserved)
+                Ok((body, slot)) => {
+                    record.init(shard, handle.index, body, owner);
+                    Ok(Reserved {
+                        entry,
+                        body,
+                        slot,
+                        is_charged: home.charge(body.footprint(slot)),
+                    })
                 }
                 Err(Need(n)) => {
                     self.entries.free(&self.memory, entry, hand);
@@ -453,42 +461,56 @@ impl<H: Host> Engine<H> {
         home: &Pool,
         state: State,
         handle: Handle,
-        page: Reserved<'_>,
+        page: &Reserved,
+        data: &[u8],
     ) -> Result<Report, Outcome> {
-        let Reserved { entry, body, .. } = page;
-        let footprint = body.footprint(&self.memory, &self.spans);
+        let Reserved { entry, body, .. } = *page;
         let record = self.entries.at(&self.memory, entry);
-        let undo = |emptied, outcome| {
+        let undo = |charged: Option<&Pool>, emptied, outcome| {
             self.uncount_in_group(home, record, body.len());
-            self.free_records(&[Removed {
-                entry,
-                emptied,
-                key: 0,
-            }]);
+            self.free_records(
+                charged,
+                &[Removed {
+                    entry,
+                    emptied,
+                    key: 0,
+                }],
+            );
             Err(outcome)
         };
-        if !self.count_in_group(home, record, body.len()) {
-            return undo(0, Outcome::RefusedLimit);
-        }
-        let charged =
-            home.charge(footprint) || (self.make_room_in(handle.pool) && home.charge(footprint));
+        let charged = page.is_charged
+            || (self.make_room_in(handle.pool) && {
+                let _store = self.lock_store();
+                home.charge(body.footprint(page.slot))
+            });
         if !charged {
-            return undo(0, Outcome::RefusedLimit);
+            return undo(None, 0, Outcome::RefusedLimit);
+        }
+        if !self.count_in_group(home, record, body.len()) {
+            return undo(Some(home), 0, Outcome::RefusedLimit);
         }
         if home.is_persistent() && !self.memory.host.pin() {
-            home.uncharge(footprint);
-            return undo(0, Outcome::RefusedFrozen);
+            return undo(Some(home), 0, Outcome::RefusedFrozen);
         }
+        let give_up = |emptied, outcome| {
+            if home.is_persistent() {
+                self.memory.host.unpin();
+            }
+            undo(Some(home), emptied, outcome)
+        };
         let mut object = 0;
         loop {
-            match self.link(home, state, handle, &page, &mut object) {
+            match self.link(home, state, handle, (page, data), &mut object) {
                 Link::Done(old) => {
                     if object != 0 {
-                        self.free_records(&[Removed {
-                            entry: 0,
-                            emptied: object,
-                            key: 0,
-                        }]);
+                        self.free_records(
+                            None,
+                            &[Removed {
+                                entry: 0,
+                                emptied: object,
+                                key: 0,
+                            }],
+                        );
                     }
                     if old.entry != 0 {
                         self.free_removed(home, &[old]);
@@ -499,20 +521,15 @@ impl<H: Host> Engine<H> {
                     });
                 }
                 Link::NeedsObject => {
-                    let taken =
-                        self.with_frames(|_, hand, _| self.objects.alloc(&self.memory, hand));
+                    let taken = self.with_frames(|_, hand, _| {
+                        self.objects.alloc(&self.memory, hand).map(|(id, _)| id)
+                    });
                     match taken {
                         Ok(id) => object = id,
-                        Err(outcome) => {
-                            self.unaccount(home, footprint);
-                            return undo(0, outcome);
-                        }
+                        Err(outcome) => return give_up(0, outcome),
                     }
                 }
-                Link::Stale => {
-                    self.unaccount(home, footprint);
-                    return undo(object, Outcome::RefusedFrozen);
-                }
+                Link::Stale => return give_up(object, Outcome::RefusedFrozen),
             }
         }
     }
@@ -524,7 +541,7 @@ impl<H: Host> Engine<H> {
         home: &Pool,
         state: State,
         handle: Handle,
-        page: &Reserved<'_>,
+        (page, data): (&Reserved, &[u8]),
         object: &mut u32,
     ) -> Link {
         let records = self.records();
@@ -548,7 +565,7 @@ impl<H: Host> Engine<H> {
         if H::KEEPS_DATA
             && let Body::Slot(slot) = page.body
         {
-            store::prefetch_slot(&self.memory, slot.site, page.data.len());
+            store::prefetch_slot(&self.memory, slot.site, data.len());
         }
         home.count(page.body.outcome());
         // While the bucket's record comes, and long after the slot's lines were asked for; without a
@@ -558,18 +575,19 @@ impl<H: Host> Engine<H> {
             _ if !H::KEEPS_DATA => {}
             // SAFETY: the frame was taken for this entry, which nobody else can reach yet.
             Body::Raw(frame) => unsafe {
-                debug_assert_eq!(page.data.len(), PAGE);
+                debug_assert_eq!(data.len(), PAGE);
                 let target = self.memory.page(frame);
-                core::ptr::copy_nonoverlapping(page.data.as_ptr(), target, page.data.len());
+                core::ptr::copy_nonoverlapping(data.as_ptr(), target, data.len());
             },
             // SAFETY: the slot was allocated for this entry, which nobody else can reach yet.
-            Body::Slot(slot) => unsafe { store::write(&self.memory, slot.site, page.data) },
+            Body::Slot(slot) => unsafe { store::write(&self.memory, slot.site, data) },
         }
         let mut old = Removed::default();
         if !is_new {
             let id = shard.part.find_in(&records, owner, handle.index);
             if id != 0 {
-                old = self.unlink(shard.part, &records, home, id, true);
+                let entry = records.entry(id);
+                old = self.unlink(shard.part, &records, home, (id, entry), true);
             }
         }
         shard.part.link(&records, page.entry, owner);
@@ -587,43 +605,124 @@ impl<H: Host> Engine<H> {
         shard: &mut Shard,
         records: &Records<'_, H>,
         home: &Pool,
-        id: u32,
+        (id, entry): (u32, &Entry),
         keep_object: bool,
     ) -> Removed {
         if !home.is_persistent() {
             shard.leave(&self.aged(records), id);
         }
-        shard.unlink(records, id, keep_object)
+        shard.unlink(records, (id, entry), keep_object)
     }
 
     /// Asks for a page, which is written on a hit and undefined when it is corrupt. May sleep.
     pub fn get(&self, pool: u32, object: u64, index: u64, page: &mut Page) -> Report {
-        let miss = Report {
-            outcome: Outcome::Miss,
-            bytes: 0,
-        };
-        let Some(home) = self.pool(pool) else {
-            return miss;
-        };
         let handle = Handle {
             pool,
             object,
             index,
         };
-        if H::KEEPS_DATA {
-            // The destination is seldom in the caches, and can come while the entry is looked up.
-            memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
+        let Some(home) = self.pool(pool) else {
+            return Report::MISS;
+        };
+        let found = if home.is_exclusive() {
+            self.take_from(home, handle, page)
+        } else {
+            self.read_from(home, handle, page)
+        };
+        self.answer(home, handle, page, found)
+    }
+
+    /// As [`Engine::get`], and then [`Engine::flush_page`] if that was a hit. May sleep.
+    pub fn take(&self, pool: u32, object: u64, index: u64, page: &mut Page) -> Report {
+        let handle = Handle {
+            pool,
+            object,
+            index,
+        };
+        let Some(home) = self.pool(pool) else {
+            return Report::MISS;
+        };
+        let found = self.take_from(home, handle, page);
+        if matches!(found, Some((_, true))) && !home.is_exclusive() {
+            home.count(Outcome::Flushed);
         }
-        let mut scratch = self.scratch();
-        let scratch = scratch.get();
-        let Some(found) = self.find_data(home, handle, page, &mut scratch.data) else {
+        self.answer(home, handle, page, found)
+    }
+
+    /// The report of a get that found a page of so many bytes and could decode it or not, or found none.
+    #[inline(always)]
+    fn answer(
+        &self,
+        home: &Pool,
+        handle: Handle,
+        page: &mut Page,
+        found: Option<(u32, bool)>,
+    ) -> Report {
+        let Some((bytes, good)) = found else {
+            if home.has_lost() {
+                home.count(Outcome::Corrupt);
+                return Report {
+                    outcome: Outcome::Corrupt,
+                    bytes: 0,
+                };
+            }
             home.count(Outcome::Miss);
             if home.admits_refaulted() {
                 self.note_refault(handle);
             }
-            return miss;
+            return Report::MISS;
         };
-        let good = match found.body {
+        #[cfg(feature = "broken-for-control")]
+        if handle.index % 61 == 7 {
+            page[PAGE / 2] ^= 1;
+        }
+        let _ = page;
+        let outcome = if good {
+            Outcome::Hit
+        } else {
+            home.count_corrupt();
+            Outcome::Corrupt
+        };
+        Report { outcome, bytes }
+    }
+
+    /// Reads a page that stays: under its shard's lock it is copied, to `page` or, compressed, to a scratch.
+    /// Its bytes of data and whether they could be decoded; `None` if it is not there.
+    #[inline(always)]
+    fn read_from(&self, home: &Pool, handle: Handle, page: &mut Page) -> Option<(u32, bool)> {
+        self.prefetch_target(page);
+        let mut scratch = self.scratch();
+        let scratch = scratch.get();
+        let (body, in_order) = {
+            let records = self.records();
+            let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+            let id = shard.part.find(&records, handle);
+            if id == 0 {
+                return None;
+            }
+            let entry = records.entry(id);
+            let body = entry.body();
+            match body {
+                Body::Fill(_) => {}
+                _ if !H::KEEPS_DATA => {}
+                // SAFETY: the frame belongs to this entry, which stays while its shard is locked.
+                Body::Raw(frame) => unsafe { self.read_raw(frame, page) },
+                // SAFETY: the slot belongs to this entry and is stable while its shard is locked.
+                Body::Slot(slot) => unsafe {
+                    let data = &mut scratch.data[..slot.len as usize];
+                    store::read(&self.memory, slot.site, data);
+                },
+            }
+            let in_order = shard.part.read_ahead(&records, handle, entry);
+            // Here, since after the page was decoded a locked instruction would wait for its stores.
+            home.count(Outcome::Hit);
+            if let Some(policy) = home.policy() {
+                let aged = self.aged(&records);
+                shard.part.touch(&aged, policy, id, handle.pool);
+            }
+            (body, in_order)
+        };
+        let good = match body {
             _ if !H::KEEPS_DATA => true,
             Body::Fill(word) => {
                 codec::fill(page, word);
@@ -631,95 +730,151 @@ impl<H: Host> Engine<H> {
             }
             Body::Raw(_) => true,
             Body::Slot(slot) => {
-                // Where pages are asked for in order the hardware knows what comes next.
-                if !found.in_order {
-                    let rest = page.as_ptr().wrapping_add(PREFETCH_OF_TARGET);
-                    memory::prefetch_to_write(rest, PAGE - PREFETCH_OF_TARGET);
-                }
-                let copied = &scratch.data[..slot.len as usize];
-                let data = found.in_place.unwrap_or(copied);
-                codec::decompress(&self.memory.host, slot.codec, data, page)
+                self.decode(slot, &scratch.data[..slot.len as usize], in_order, page)
             }
         };
-        if found.removed.entry != 0 {
-            self.free_removed(home, &[found.removed]);
-        }
-        #[cfg(feature = "broken-for-control")]
-        if index % 61 == 7 {
-            page[PAGE / 2] ^= 1;
-        }
-        let outcome = if good {
-            Outcome::Hit
-        } else {
-            home.count_corrupt();
-            Outcome::Corrupt
-        };
-        Report {
-            outcome,
-            bytes: found.body.len(),
-        }
+        Some((body.len(), good))
     }
 
-    /// Copies a page's data out under its shard's lock: raw pages to `page`,
-    /// compressed bytes to `data`; bytes in one piece that nobody else can reach any more stay where they are.
-    #[inline(always)]
-    fn find_data(
-        &self,
-        home: &Pool,
-        handle: Handle,
-        page: &mut Page,
-        data: &mut [u8],
-    ) -> Option<Found<'_>> {
-        let records = self.records();
-        let shard = self.lock_shard(shard_of(handle.pool, handle.object));
-        let id = shard.part.find(&records, handle);
-        if id == 0 {
-            return None;
-        }
-        let body = records.entry(id).body();
-        let mut in_place = None;
-        match body {
-            Body::Fill(_) => {}
-            _ if !H::KEEPS_DATA => {}
-            // SAFETY: the frame belongs to this entry, which stays while its shard is locked.
-            Body::Raw(frame) => unsafe {
-                core::ptr::copy_nonoverlapping(self.memory.page(frame), page.as_mut_ptr(), PAGE);
-            },
-            // SAFETY: the slot belongs to this entry and is stable while its shard is locked.
-            Body::Slot(slot) => unsafe {
-                let len = slot.len as usize;
-                if home.is_exclusive() {
-                    // The entry leaves the index below, and the slot is freed after the last use of this.
-                    in_place = store::in_one_piece(&self.memory, slot.site, len);
-                }
-                if in_place.is_none() {
-                    store::read(&self.memory, slot.site, &mut data[..len]);
-                }
-            },
-        }
-        let in_order = shard.part.read_ahead(&records, handle, id);
-        // Here, since after the page was decoded a locked instruction would wait for its stores.
-        home.count(Outcome::Hit);
-        let policy = home.policy();
-        let removed = if home.is_exclusive() {
-            if policy.is_some_and(|policy| policy.ghosts_percent() > 0) {
+    /// Takes a page out of the index and reads it, without a lock: nobody else can reach it any more. As
+    /// [`Engine::read_from`]; a persistent page that cannot be decoded is linked again.
+    // Not inlined: `get` has to be small for pools whose pages stay.
+    #[inline(never)]
+    fn take_from(&self, home: &Pool, handle: Handle, page: &mut Page) -> Option<(u32, bool)> {
+        self.prefetch_target(page);
+        let (body, in_order, removed) = {
+            let records = self.records();
+            let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+            let id = shard.part.find(&records, handle);
+            if id == 0 {
+                return None;
+            }
+            let entry = records.entry(id);
+            let body = entry.body();
+            let in_order = shard.part.read_ahead(&records, handle, entry);
+            home.count(Outcome::Hit);
+            if home
+                .policy()
+                .is_some_and(|policy| policy.ghosts_percent() > 0)
+            {
                 // It was come back to: when it is put again, it is no newcomer.
                 self.aged(&records).remember(id);
             }
-            self.unlink(shard.part, &records, home, id, false)
-        } else {
-            if let Some(policy) = policy {
-                let aged = self.aged(&records);
-                shard.part.touch(&aged, policy, id, handle.pool);
-            }
-            Removed::default()
+            let removed = self.unlink(shard.part, &records, home, (id, entry), false);
+            (body, in_order, removed)
         };
-        Some(Found {
-            body,
-            in_place,
-            removed,
-            in_order,
-        })
+        let good = match body {
+            _ if !H::KEEPS_DATA => true,
+            Body::Fill(word) => {
+                codec::fill(page, word);
+                true
+            }
+            // SAFETY: the frame belongs to the entry, which is ours.
+            Body::Raw(frame) => unsafe {
+                self.read_raw(frame, page);
+                true
+            },
+            // SAFETY: the slot belongs to the entry, which is ours, and is freed below.
+            Body::Slot(slot) => unsafe {
+                match store::in_one_piece(&self.memory, slot.site, slot.len as usize) {
+                    Some(data) => self.decode(slot, data, in_order, page),
+                    None => self.decode_in_pieces(slot, in_order, page),
+                }
+            },
+        };
+        if good || !home.is_persistent() {
+            self.free_removed(home, &[removed]);
+        } else {
+            self.link_again(home, handle, removed);
+        }
+        Some((body.len(), good))
+    }
+
+    /// Decodes a slot that straddles two pages.
+    ///
+    /// # Safety
+    /// The slot is used, and its data is stable.
+    #[inline(never)]
+    unsafe fn decode_in_pieces(&self, slot: Slot, in_order: bool, page: &mut Page) -> bool {
+        let mut scratch = self.scratch();
+        let data = &mut scratch.get().data[..slot.len as usize];
+        // SAFETY: by the caller's promise.
+        unsafe { store::read(&self.memory, slot.site, data) };
+        self.decode(slot, data, in_order, page)
+    }
+
+    /// Whether the bytes of that slot decode to a page.
+    #[inline(always)]
+    fn decode(&self, slot: Slot, data: &[u8], in_order: bool, page: &mut Page) -> bool {
+        // Where pages are asked for in order the hardware knows what comes next.
+        if !in_order {
+            let rest = page.as_ptr().wrapping_add(PREFETCH_OF_TARGET);
+            memory::prefetch_to_write(rest, PAGE - PREFETCH_OF_TARGET);
+        }
+        codec::decompress(&self.memory.host, slot.codec, data, page)
+    }
+
+    /// Reads a page that is kept as it is.
+    ///
+    /// # Safety
+    /// The frame is that of an entry, and stable.
+    #[inline(always)]
+    unsafe fn read_raw(&self, frame: Frame, page: &mut Page) {
+        // SAFETY: the frame's page is valid by the caller's promise, and `page` is the caller's alone.
+        unsafe {
+            core::ptr::copy_nonoverlapping(self.memory.page(frame), page.as_mut_ptr(), PAGE);
+        }
+    }
+
+    /// The destination of a get is seldom in the caches, and can come while the entry is looked up.
+    #[inline(always)]
+    fn prefetch_target(&self, page: &Page) {
+        if H::KEEPS_DATA {
+            memory::prefetch(page.as_ptr(), PREFETCH_OF_TARGET);
+        }
+    }
+
+    /// Links a persistent page that was taken out of the index again, unless its pool is being closed or
+    /// a newer copy came meanwhile.
+    #[inline(never)]
+    fn link_again(&self, home: &Pool, handle: Handle, mut removed: Removed) {
+        let records = self.records();
+        loop {
+            {
+                let shard = self.lock_shard(shard_of(handle.pool, handle.object)).part;
+                // Read under the lock: closing a pool takes each shard's lock after the change of state.
+                if !home.is_live() {
+                    break;
+                }
+                let mut object = shard.find_object(&records, handle.pool, handle.object);
+                if object == 0 && removed.emptied != 0 {
+                    object = core::mem::take(&mut removed.emptied);
+                    shard.add_object(&records, object, handle.pool, handle.object);
+                }
+                if object != 0 {
+                    if shard.find_in(&records, object, handle.index) == 0 {
+                        shard.link(&records, removed.entry, object);
+                        removed.entry = 0;
+                    }
+                    break;
+                }
+            }
+            // Others withdrew the object's last page meanwhile.
+            match self
+                .with_frames(|_, hand, _| self.objects.alloc(&self.memory, hand).map(|(id, _)| id))
+            {
+                Ok(id) => removed.emptied = id,
+                Err(_) => {
+                    home.lose();
+                    break;
+                }
+            }
+        }
+        if removed.entry == 0 {
+            self.free_records(None, &[removed]);
+        } else {
+            self.free_removed(home, &[removed]);
+        }
     }
 
     /// Asks the caches for the record of a page that is soon put or asked for. For those who know what
@@ -750,12 +905,8 @@ impl<H: Host> Engine<H> {
 
     /// Withdraws a page. Any context; takes no memory.
     pub fn flush_page(&self, pool: u32, object: u64, index: u64) -> Report {
-        let miss = Report {
-            outcome: Outcome::Miss,
-            bytes: 0,
-        };
         let Some(home) = self.pool(pool) else {
-            return miss;
+            return Report::MISS;
         };
         match self.drop_page(
             home,
@@ -767,7 +918,7 @@ impl<H: Host> Engine<H> {
         ) {
             None => {
                 home.count_flush_miss();
-                miss
+                Report::MISS
             }
             Some(bytes) => {
                 home.count(Outcome::Flushed);
@@ -807,14 +958,16 @@ impl<H: Host> Engine<H> {
     /// Removes a page; its bytes of data, if there was one.
     fn drop_page(&self, home: &Pool, handle: Handle) -> Option<u32> {
         let records = self.records();
-        let removed = {
+        let (removed, bytes) = {
             let shard = self.lock_shard(shard_of(handle.pool, handle.object));
-            match shard.part.find(&records, handle) {
-                0 => return None,
-                id => self.unlink(shard.part, &records, home, id, false),
+            let id = shard.part.find(&records, handle);
+            if id == 0 {
+                return None;
             }
+            let entry = records.entry(id);
+            let removed = self.unlink(shard.part, &records, home, (id, entry), false);
+            (removed, entry.body().len())
         };
-        let bytes = records.entry(removed.entry).body().len();
         self.free_removed(home, &[removed]);
         Some(bytes)
     }
@@ -834,7 +987,8 @@ impl<H: Host> Engine<H> {
             let object = choose(shard.part, &records);
             while object != 0 && n < BATCH && (n == 0 || batch[n - 1].emptied == 0) {
                 let id = shard.part.first_of(&records, object);
-                batch[n] = self.unlink(shard.part, &records, home, id, false);
+                let entry = records.entry(id);
+                batch[n] = self.unlink(shard.part, &records, home, (id, entry), false);
                 n += 1;
             }
         }
@@ -842,29 +996,25 @@ impl<H: Host> Engine<H> {
         n
     }
 
-    /// Ends the accounting of a page.
-    fn unaccount(&self, home: &Pool, footprint: crate::pool::Footprint) {
-        let persistent = home.is_persistent();
-        home.uncharge(footprint);
-        if persistent {
-            self.memory.host.unpin();
-        }
-    }
-
-    /// Ends the accounting of pages that left the index, and frees them.
+    /// Frees pages that left the index, and ends their accounting.
     pub(crate) fn free_removed(&self, home: &Pool, removed: &[Removed]) {
         for page in removed {
             let entry = self.entries.at(&self.memory, page.entry);
-            let body = entry.body();
-            self.uncount_in_group(home, entry, body.len());
-            self.unaccount(home, body.footprint(&self.memory, &self.spans));
+            self.uncount_in_group(home, entry, entry.body().len());
         }
-        self.free_records(removed);
+        // Read before: with no pages left the pool's place may be used again.
+        let persistent = home.is_persistent();
+        self.free_records(Some(home), removed);
+        if persistent {
+            for _ in removed {
+                self.memory.host.unpin();
+            }
+        }
     }
 
-    /// Frees records and data that nobody else can reach.
+    /// Frees records and data that nobody else can reach, for which that pool was charged.
     #[inline(never)]
-    fn free_records(&self, removed: &[Removed]) {
+    fn free_records(&self, charged: Option<&Pool>, removed: &[Removed]) {
         let mut hand = Frames::new();
         let mut sparse = false;
         let mut rest = removed.iter();
@@ -874,7 +1024,9 @@ impl<H: Host> Engine<H> {
                 while !hand.is_full_for(FRAMES_PER_FREE) {
                     let Some(page) = rest.next() else { break };
                     if page.entry != 0 {
-                        match self.entries.at(&self.memory, page.entry).body() {
+                        let body = self.entries.at(&self.memory, page.entry).body();
+                        let mut size = 0;
+                        match body {
                             Body::Fill(_) => {}
                             Body::Raw(frame) => {
                                 store.part.raw_page(false);
@@ -882,9 +1034,14 @@ impl<H: Host> Engine<H> {
                             }
                             Body::Slot(slot) => {
                                 let place = slot.place;
-                                sparse |=
+                                let wanted;
+                                (size, wanted) =
                                     store.part.free(&self.memory, &self.spans, place, &mut hand);
+                                sparse |= wanted;
                             }
+                        }
+                        if let Some(home) = charged {
+                            home.uncharge(body.footprint(size));
                         }
                         self.entries.free(&self.memory, page.entry, &mut hand);
                         sparse |= self.entries.wants_compaction();
@@ -1092,22 +1249,13 @@ impl<H: Host> Engine<H> {
 }
 
 /// A page with a record and memory for its data, on its way into the index.
-struct Reserved<'a> {
+#[derive(Clone, Copy)]
+struct Reserved {
     entry: u32,
     body: Body,
-    /// What the body's memory is to hold.
-    data: &'a [u8],
-}
-
-/// A page that a get found.
-struct Found<'a> {
-    body: Body,
-    /// Its compressed bytes, if they were not copied out.
-    in_place: Option<&'a [u8]>,
-    /// What is to be freed when its data was read.
-    removed: Removed,
-    /// It is the page after the last one.
-    in_order: bool,
+    /// Bytes of the slot, if it is in one.
+    slot: u32,
+    is_charged: bool,
 }
 
 /// How an attempt to link an entry ended.

@@ -319,7 +319,8 @@ impl<H: Host> Engine<H> {
                     if id == 0 {
                         break;
                     }
-                    batch[evicted] = self.unlink(shard.part, &records, home, id, false);
+                    let entry = records.entry(id);
+                    batch[evicted] = self.unlink(shard.part, &records, home, (id, entry), false);
                     evicted += 1;
                 }
                 if evicted == BATCH {

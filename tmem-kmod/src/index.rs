@@ -12,7 +12,7 @@ use crate::memory::{Memory, prefetch};
 use crate::policy::{Pages, Policy, Queues, STATES};
 use crate::pool::Footprint;
 use crate::slab::{ID_BITS, Record, Slab, Word};
-use crate::store::{self, MAX_DATA, Place, STEP_BITS, Site, Spans};
+use crate::store::{self, MAX_DATA, Place, STEP_BITS, Site};
 use crate::table::{Chain, Table};
 use tmem_common::MAX_POOLS;
 use tmem_common::codec::Codec;
@@ -223,15 +223,14 @@ impl Entry {
 }
 
 impl Body {
-    pub(crate) fn footprint<H: Host>(self, memory: &Memory<H>, spans: &Spans) -> Footprint {
+    /// `slot`: bytes of the slot, if it is in one.
+    #[inline(always)]
+    pub(crate) fn footprint(self, slot: u32) -> Footprint {
         const PAGE: u32 = crate::host::PAGE as u32;
         let (same, raw, data, slot) = match self {
-            Body::Fill(_) => (true, false, 0, 0),
-            Body::Raw(_) => (false, true, PAGE, PAGE),
-            Body::Slot(slot) => {
-                let size = store::slot_size(memory, spans, slot.place);
-                (false, false, slot.len, size)
-            }
+            Body::Fill(_) => (1, 0, 0, 0),
+            Body::Raw(_) => (0, 1, PAGE, PAGE),
+            Body::Slot(it) => (0, 0, it.len, slot),
         };
         Footprint {
             same,
@@ -353,9 +352,11 @@ impl<H: Host> Chain for EntryChain<'_, '_, H> {
         &self.0.entry(id).hash_next
     }
 
-    fn hash(&self, id: u32) -> u32 {
+    #[inline(always)]
+    fn hashed(&self, id: u32) -> (&Word, u32) {
         let entry = self.0.entry(id);
-        entry_hash(entry.object(), entry.index())
+        let hash = entry_hash(entry.object(), entry.index());
+        (&entry.hash_next, hash)
     }
 
     fn prefetch(&self, id: u32) {
@@ -372,9 +373,10 @@ impl<H: Host> Chain for ObjectChain<'_, '_, H> {
         &self.0.object(id).hash_next
     }
 
-    fn hash(&self, id: u32) -> u32 {
+    fn hashed(&self, id: u32) -> (&Word, u32) {
         let object = self.0.object(id);
-        object_hash(object.pool.get(), object.key()) as u32
+        let hash = object_hash(object.pool.get(), object.key()) as u32;
+        (&object.hash_next, hash)
     }
 
     fn prefetch(&self, id: u32) {
@@ -537,7 +539,7 @@ impl Shard {
         &mut self,
         records: &Records<'_, H>,
         handle: Handle,
-        id: u32,
+        entry: &Entry,
     ) -> bool {
         let next = Handle {
             index: handle.index + 1,
@@ -551,7 +553,7 @@ impl Shard {
         if !in_order {
             return false;
         }
-        let object = records.entry(id).object();
+        let object = entry.object();
         let bucket = |index| {
             self.entries
                 .first(records.memory, entry_hash(object, index))
@@ -596,15 +598,18 @@ impl Shard {
         }
         *head = id;
         let hash = object_hash(pool, object) as u32;
+        let chain = ObjectChain(records);
         self.objects
-            .insert(records.memory, &ObjectChain(records), id, hash);
+            .insert(records.memory, &chain, (id, &record.hash_next), hash);
     }
 
     /// Links a filled-in record; the object has no page of that index.
     pub(crate) fn link<H: Host>(&mut self, records: &Records<'_, H>, id: u32, object: u32) {
         let entry = records.entry(id);
         let owner = records.object(object);
-        entry.object.set(entry.object.get() | object);
+        entry
+            .object
+            .set(entry.object.get() >> INDEX_SHIFT << INDEX_SHIFT | object);
         let first = owner.first.get();
         entry.next.set(first);
         entry.prev.set(0);
@@ -614,26 +619,27 @@ impl Shard {
         owner.first.set(id);
         entry.meta.set(entry.meta.get() | LINKED);
         let hash = entry_hash(object, entry.index());
+        let chain = EntryChain(records);
         self.entries
-            .insert(records.memory, &EntryChain(records), id, hash);
+            .insert(records.memory, &chain, (id, &entry.hash_next), hash);
     }
 
     /// Unlinks an entry that is in no queue, and its object if that was its last page and `keep_object` is false.
     pub(crate) fn unlink<H: Host>(
         &mut self,
         records: &Records<'_, H>,
-        id: u32,
+        (id, entry): (u32, &Entry),
         keep_object: bool,
     ) -> Removed {
         if self.expected.entry == id {
             self.expected.entry = 0;
         }
-        let entry = records.entry(id);
         let object = entry.object();
         let owner = records.object(object);
         let hash = entry_hash(object, entry.index());
+        let chain = EntryChain(records);
         self.entries
-            .remove(records.memory, &EntryChain(records), id, hash);
+            .remove(records.memory, &chain, (id, &entry.hash_next), hash);
         let (next, prev) = (entry.next.get(), entry.prev.get());
         if next != 0 {
             records.entry(next).prev.set(prev);
@@ -704,8 +710,9 @@ impl Shard {
             self.pool_objects[pool as usize] = next;
         }
         let hash = object_hash(pool, record.key()) as u32;
+        let chain = ObjectChain(records);
         self.objects
-            .remove(records.memory, &ObjectChain(records), id, hash);
+            .remove(records.memory, &chain, (id, &record.hash_next), hash);
     }
 
     /// Any page of an object, or 0.

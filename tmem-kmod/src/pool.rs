@@ -104,7 +104,8 @@ impl State {
 }
 
 /// One place in the table of pools. Valid, and empty, when all bytes are zero.
-/// Settings and counters are atomics; `state` changes only under the pools lock.
+/// Settings and counters are atomics; `state` changes only under the pools lock, gauges only
+/// under the store lock.
 pub(crate) struct Pool {
     state: AtomicU32,
     flags: AtomicU32,
@@ -117,12 +118,14 @@ pub(crate) struct Pool {
     admission: AtomicU32,
     /// Pages with more bytes of data are refused.
     most_data: AtomicU32,
+    /// Not 0 once a persistent page was lost.
+    lost: AtomicU32,
 
-    pages: AtomicU64,
-    same_pages: AtomicU64,
-    raw_pages: AtomicU64,
-    data_bytes: AtomicU64,
-    slot_bytes: AtomicU64,
+    pages: Gauge,
+    same_pages: Gauge,
+    raw_pages: Gauge,
+    data_bytes: Gauge,
+    slot_bytes: Gauge,
     moved_pages: AtomicU64,
     flush_misses: AtomicU64,
     outcomes: [AtomicU64; OUTCOMES],
@@ -132,11 +135,33 @@ pub(crate) struct Pool {
     pub(crate) evict_left: AtomicU32,
 }
 
+/// A sum that changes under the store lock only, so that no locked instruction is needed for it, and may
+/// be read at any time.
+struct Gauge(AtomicU64);
+
+impl Gauge {
+    #[inline(always)]
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn add(&self, n: u32) {
+        self.0.store(self.get() + u64::from(n), Relaxed);
+    }
+
+    #[inline(always)]
+    fn sub(&self, n: u32) {
+        self.0.store(self.get() - u64::from(n), Relaxed);
+    }
+}
+
 /// What a page adds to its pool's gauges.
 #[derive(Clone, Copy)]
 pub(crate) struct Footprint {
-    pub(crate) same: bool,
-    pub(crate) raw: bool,
+    pub(crate) same: u32,
+    pub(crate) raw: u32,
+    /// Bytes of data, and of the slots and pages that it is in.
     pub(crate) data: u32,
     pub(crate) slot: u32,
 }
@@ -153,7 +178,7 @@ impl Pool {
     /// Also false while an operation that began before the last pool here was
     /// closed has still to end its accounting.
     fn is_unused(&self) -> bool {
-        self.state.load(Relaxed) & (LIVE | CLOSING) == 0 && self.pages.load(Acquire) == 0
+        self.state.load(Relaxed) & (LIVE | CLOSING) == 0 && self.pages.0.load(Acquire) == 0
     }
 
     pub(crate) fn is_persistent(&self) -> bool {
@@ -180,6 +205,7 @@ impl Pool {
         self.set_policy(Policy::Lru);
         self.set_admission(ADMIT_ALL);
         self.set_max_ratio(100);
+        self.lost.store(0, Relaxed);
         self.evict_shard.store(0, Relaxed);
         self.evict_left.store(0, Relaxed);
         self.state.fetch_add(LIVE, Relaxed);
@@ -302,7 +328,7 @@ impl Pool {
             return None;
         }
         let percent = self.policy()?.ghosts_percent();
-        let held = self.pages.load(Relaxed);
+        let held = self.pages.get();
         match (percent, self.admits_all()) {
             (0, true) => None,
             (percent, true) => Some(held * u64::from(percent) / 100),
@@ -317,7 +343,9 @@ impl Pool {
 
     /// A page that was counted as a hit when it was found could not be decoded.
     pub(crate) fn count_corrupt(&self) {
-        self.outcomes[Outcome::Hit as usize].fetch_sub(1, Relaxed);
+        // Unless the pool was closed meanwhile, and the hit went where its counters went.
+        let hits = &self.outcomes[Outcome::Hit as usize];
+        let _ = hits.fetch_update(Relaxed, Relaxed, |hits| hits.checked_sub(1));
         self.count(Outcome::Corrupt);
     }
 
@@ -325,64 +353,67 @@ impl Pool {
         self.flush_misses.fetch_add(1, Relaxed);
     }
 
-    /// Adds a page, unless that would break the pool's limit.
-    #[inline]
+    /// A persistent page could not be decoded, and could not be kept either. From now on no miss is
+    /// reported, since the frontend would take what an older copy holds for the page.
+    #[cold]
+    pub(crate) fn lose(&self) {
+        self.lost.store(1, Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.load(Relaxed) != 0
+    }
+
+    /// Caller must hold the store lock. Adds one page, unless that would break the pool's limit.
+    #[inline(always)]
     pub(crate) fn charge(&self, page: Footprint) -> bool {
-        let pages = self.pages.fetch_add(1, Relaxed) + 1;
-        let slots = self.slot_bytes.fetch_add(page.slot.into(), Relaxed) + u64::from(page.slot);
-        if slots + pages * PAGE_METADATA > self.limit.load(Relaxed) {
-            self.pages.fetch_sub(1, Relaxed);
-            self.slot_bytes.fetch_sub(page.slot.into(), Relaxed);
+        let slots = self.slot_bytes.get() + u64::from(page.slot);
+        if slots + (self.pages.get() + 1) * PAGE_METADATA > self.limit.load(Relaxed) {
             return false;
         }
-        self.data_bytes.fetch_add(page.data.into(), Relaxed);
-        if page.same {
-            self.same_pages.fetch_add(1, Relaxed);
-        }
-        if page.raw {
-            self.raw_pages.fetch_add(1, Relaxed);
-        }
+        self.pages.add(1);
+        self.slot_bytes.add(page.slot);
+        self.data_bytes.add(page.data);
+        self.same_pages.add(page.same);
+        self.raw_pages.add(page.raw);
         true
     }
 
-    /// Takes a page away that was charged.
-    #[inline]
+    /// Caller must hold the store lock. Takes a page away that was charged.
+    #[inline(always)]
     pub(crate) fn uncharge(&self, page: Footprint) {
-        self.slot_bytes.fetch_sub(page.slot.into(), Relaxed);
-        self.data_bytes.fetch_sub(page.data.into(), Relaxed);
-        if page.same {
-            self.same_pages.fetch_sub(1, Relaxed);
-        }
-        if page.raw {
-            self.raw_pages.fetch_sub(1, Relaxed);
-        }
+        self.slot_bytes.sub(page.slot);
+        self.data_bytes.sub(page.data);
+        self.same_pages.sub(page.same);
+        self.raw_pages.sub(page.raw);
         // Last: with no pages left the place may be used again.
-        self.pages.fetch_sub(1, Release);
+        self.pages.0.store(self.pages.get() - 1, Release);
     }
 
-    /// A page went from a slot of one size to one of another.
+    /// Caller must hold the store lock. A page went from a slot of one size to one of another.
     pub(crate) fn moved(&self, from: u32, to: u32) {
         self.moved_pages.fetch_add(1, Relaxed);
-        self.slot_bytes.fetch_add(to.into(), Relaxed);
-        self.slot_bytes.fetch_sub(from.into(), Relaxed);
+        self.slot_bytes.add(to);
+        self.slot_bytes.sub(from);
     }
 
     /// Bytes that the pool's pages take, with their share of the bookkeeping.
     pub(crate) fn bytes(&self) -> u64 {
-        self.slot_bytes.load(Relaxed) + self.pages.load(Relaxed) * PAGE_METADATA
+        self.slot_bytes.get() + self.pages.get() * PAGE_METADATA
     }
 
     pub(crate) fn has_pages(&self) -> bool {
-        self.pages.load(Relaxed) != 0
+        self.pages.get() != 0
     }
 
     pub(crate) fn add_to(&self, stats: &mut Stats) {
-        let pages = self.pages.load(Relaxed);
+        let pages = self.pages.get();
         stats.pages += pages;
-        stats.same_pages += self.same_pages.load(Relaxed);
-        stats.raw_pages += self.raw_pages.load(Relaxed);
-        stats.data_bytes += self.data_bytes.load(Relaxed);
-        stats.store_bytes += self.slot_bytes.load(Relaxed);
+        stats.same_pages += self.same_pages.get();
+        stats.raw_pages += self.raw_pages.get();
+        stats.data_bytes += self.data_bytes.get();
+        stats.store_bytes += self.slot_bytes.get();
         stats.metadata_bytes += pages * PAGE_METADATA;
         for (sum, counter) in stats.outcomes.iter_mut().zip(&self.outcomes) {
             *sum += counter.load(Relaxed);

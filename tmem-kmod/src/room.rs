@@ -199,7 +199,8 @@ impl<H: Host> Engine<H> {
                         left = 0;
                         break;
                     }
-                    batch[n] = shard.part.unlink(&records, id, false);
+                    let entry = records.entry(id);
+                    batch[n] = shard.part.unlink(&records, (id, entry), false);
                     n += 1;
                     left -= 1;
                 }
@@ -300,27 +301,24 @@ impl<H: Host> Engine<H> {
                 .part
                 .alloc_for_move(&self.memory, &self.spans, len, from.place, from.entry)
             {
-                Some(place) => place,
+                Some(taken) => taken,
                 None => return false,
             }
         };
-        let site = store::site(&self.memory, &self.spans, to);
         if H::KEEPS_DATA {
             // SAFETY: the old slot is the entry's, which is in the index and whose shard is locked; the
             // new one was just allocated for it.
-            unsafe { store::copy(&self.memory, old.site, site, old.len as usize) };
+            unsafe { store::copy(&self.memory, old.site, to.site, old.len as usize) };
         }
-        entry.set_place(to, site);
-        let home = &self.pools[records.object(entry.object()).pool() as usize];
-        home.moved(
-            store::slot_size(&self.memory, &self.spans, from.place),
-            store::slot_size(&self.memory, &self.spans, to),
-        );
+        entry.set_place(to.place, to.site);
         // An isolated span keeps its pages until `finish`, so nothing comes to hand.
         let mut hand = Frames::new();
-        self.lock_store()
+        let home = &self.pools[records.object(entry.object()).pool() as usize];
+        let store = self.lock_store();
+        let (size, _) = store
             .part
             .free(&self.memory, &self.spans, from.place, &mut hand);
+        home.moved(size, to.size);
         true
     }
 
@@ -367,11 +365,11 @@ impl<H: Host> Engine<H> {
         let aged = (!home.is_persistent()).then_some(&aged);
         let store = self.lock_store();
         let mut hand = Frames::new();
-        let Ok(copy) = self.entries.alloc(&self.memory, &mut hand) else {
+        let Ok((copy, record)) = self.entries.alloc(&self.memory, &mut hand) else {
             return false;
         };
         locked.part.replace(&records, aged, (id, copy));
-        if let Body::Slot(slot) = records.entry(copy).body() {
+        if let Body::Slot(slot) = record.body() {
             store
                 .part
                 .set_occupant(&self.memory, &self.spans, slot.place, copy);

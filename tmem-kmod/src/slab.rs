@@ -103,14 +103,9 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
     /// The record of a live id.
     #[inline(always)]
     pub(crate) fn at<'a, H: Host>(&'a self, memory: &'a Memory<H>, id: u32) -> &'a T {
-        let page = memory.words(self.frame_of(memory, id >> SLOT_BITS));
-        let slot = (id & ((1 << SLOT_BITS) - 1)) as usize;
-        // SAFETY: the id is live (module documentation), so its page exists and the record lies within it.
-        unsafe {
-            &*page
-                .byte_add(Self::FIRST + slot * size_of::<T>())
-                .cast::<T>()
-        }
+        // The id is live (module documentation), so its page exists and the record lies within it.
+        let frame = self.frame_of(memory, id >> SLOT_BITS);
+        self.in_page(memory, frame, id & ((1 << SLOT_BITS) - 1)).0
     }
 
     #[inline(always)]
@@ -130,46 +125,61 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
         unsafe { &*memory.words(self.frame_of(memory, number)).cast::<Header>() }
     }
 
-    /// Caller must hold the store lock. A fresh id; its record's words are what they were when the record
+    /// The record in a slot of a page, and the page's header.
+    #[inline(always)]
+    fn in_page<'a, H: Host>(
+        &'a self,
+        memory: &'a Memory<H>,
+        frame: Frame,
+        slot: u32,
+    ) -> (&'a T, &'a Header) {
+        let page = memory.words(frame);
+        // SAFETY: the page is one of the slab's and the slot below its number of slots, by the caller's promise.
+        unsafe {
+            let record = page.byte_add(Self::FIRST + slot as usize * size_of::<T>());
+            (&*record.cast::<T>(), &*page.cast::<Header>())
+        }
+    }
+
+    /// Caller must hold the store lock. A fresh id and its record, whose words are what they were when it
     /// was last in use, or zero.
     /// With too few frames in hand nothing changes.
-    pub(crate) fn alloc<H: Host>(
-        &self,
-        memory: &Memory<H>,
+    pub(crate) fn alloc<'a, H: Host>(
+        &'a self,
+        memory: &'a Memory<H>,
         hand: &mut Frames,
-    ) -> Result<u32, Need> {
+    ) -> Result<(u32, &'a T), Need> {
         let mut number = self.partial.get();
         if number == 0 {
             number = self.add_page(memory, hand)?;
         }
-        let header = self.header(memory, number);
-        let slot = match header.free.get() {
-            0 => {
-                let slot = header.fresh.get();
-                header.fresh.set(slot + 1);
-                slot
-            }
-            free => {
-                let id = number << SLOT_BITS | (free - 1);
-                header.free.set(self.at(memory, id).free_link().get());
-                free - 1
-            }
+        let frame = self.frame_of(memory, number);
+        let (_, header) = self.in_page(memory, frame, 0);
+        let free = header.free.get();
+        let (slot, record) = if free == 0 {
+            let slot = header.fresh.get();
+            header.fresh.set(slot + 1);
+            (slot, self.in_page(memory, frame, slot).0)
+        } else {
+            let record = self.in_page(memory, frame, free - 1).0;
+            header.free.set(record.free_link().get());
+            (free - 1, record)
         };
         header.used.set(header.used.get() + 1);
         self.used.set(self.used.get() + 1);
         if header.used.get() == Self::PER_PAGE {
             self.unlist(memory, header);
         }
-        Ok(number << SLOT_BITS | slot)
+        Ok((number << SLOT_BITS | slot, record))
     }
 
     /// Caller must hold the store lock. Ends a record's life; emptied pages go to `hand`
     /// (at most two).
     pub(crate) fn free<H: Host>(&self, memory: &Memory<H>, id: u32, hand: &mut Frames) {
-        let number = id >> SLOT_BITS;
-        let header = self.header(memory, number);
-        self.at(memory, id).free_link().set(header.free.get());
-        header.free.set((id & ((1 << SLOT_BITS) - 1)) + 1);
+        let (number, slot) = (id >> SLOT_BITS, id & ((1 << SLOT_BITS) - 1));
+        let (record, header) = self.in_page(memory, self.frame_of(memory, number), slot);
+        record.free_link().set(header.free.get());
+        header.free.set(slot + 1);
         let used = header.used.get();
         header.used.set(used - 1);
         self.used.set(self.used.get() - 1);

@@ -28,7 +28,6 @@ pub(crate) const MAX_DATA: usize = 3968 - SLOT_HEADER;
 /// Slot sizes are the multiples of this many bytes.
 const STEP: usize = 32;
 const CLASSES: usize = (MAX_DATA + SLOT_HEADER).div_ceil(STEP);
-const CLASS_WORDS: usize = CLASSES.div_ceil(64);
 
 /// Spans are listed by how full they are, so that slots are taken from the
 /// fullest and moved away from the emptiest.
@@ -195,7 +194,7 @@ pub(crate) type Spans = Slab<Span, 128>;
 pub(crate) struct Store {
     lists: [[u32; FULLNESS]; CLASSES],
     /// Classes with a listed span, one bit each.
-    listed: [u64; CLASS_WORDS],
+    listed: u128,
     slots: [u32; CLASSES],
     used: [u32; CLASSES],
     /// Pages that hold data: those of spans, and raw pages.
@@ -217,11 +216,19 @@ pub(crate) struct Occupant {
     pub(crate) entry: u32,
 }
 
-/// Where the data of the slot at `place` is, which is used.
-pub(crate) fn site<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place) -> Site {
-    let span = spans.at(memory, place >> SLOT_BITS);
-    let size = size_of_class(span.class());
-    let start = (place as usize % SPAN_SLOTS) * size;
+/// A slot that was just taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) place: Place,
+    pub(crate) site: Site,
+    /// Its bytes, with header and rounding.
+    pub(crate) size: u32,
+}
+
+/// Where a slot of a span with slots of so many bytes is.
+#[inline(always)]
+fn site(span: &Span, slot: u32, size: usize) -> Site {
+    let start = slot as usize * size;
     let (first, last) = (start / PAGE, (start + size - 1) / PAGE);
     Site {
         first: span.frames[first % SPAN_PAGES].get(),
@@ -331,13 +338,8 @@ pub(crate) unsafe fn copy<H: Host>(memory: &Memory<H>, from: Site, to: Site, len
     }
 }
 
-/// Bytes of the slot at `place`, with header and rounding.
-pub(crate) fn slot_size<H: Host>(memory: &Memory<H>, spans: &Spans, place: Place) -> u32 {
-    let span = spans.at(memory, place >> SLOT_BITS);
-    size_of_class(span.class()) as u32
-}
-
 /// The first word of a slot.
+#[inline(always)]
 fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, slot: u32) -> &'a Word {
     let start = slot as usize * size_of_class(span.class());
     let page = memory.words(span.frames[start / PAGE % SPAN_PAGES].get());
@@ -345,13 +347,13 @@ fn slot_word<'a, H: Host>(memory: &'a Memory<H>, span: &Span, slot: u32) -> &'a 
     unsafe { &*page.byte_add(start % PAGE) }
 }
 
-/// The list that a span with so many used slots belongs to; none if it is full.
-fn fullness(used: u32, slots: u32) -> Option<usize> {
+/// The list that a span with so many used slots belongs to; [`FULLNESS`], which is none, if it is full.
+#[inline(always)]
+fn fullness(used: u32, slots: u32) -> usize {
     const { assert!(FULLNESS == 4) };
     // Quarters, without a division.
-    let quarters = [slots, 2 * slots, 3 * slots];
-    let full = |quarter: &u32| usize::from(4 * used >= *quarter);
-    (used < slots).then(|| quarters.iter().map(full).sum())
+    let full = |quarters: u32| usize::from(4 * used >= quarters * slots);
+    full(1) + full(2) + full(3) + full(4)
 }
 
 impl Store {
@@ -379,28 +381,41 @@ impl Store {
         entry: u32,
         tight: bool,
         hand: &mut Frames,
-    ) -> Result<Place, Need> {
+    ) -> Result<Taken, Need> {
         let class = class_of(len);
         let reach = if tight {
             class / 4 + 1
         } else {
             self.reach(class)
         };
-        if let Some(place) = self.alloc_listed(memory, spans, class, reach, entry) {
-            return Ok(place);
+        match self.alloc_listed(memory, spans, class, reach, entry) {
+            Some(taken) => Ok(taken),
+            None => self.alloc_in_new_span(memory, spans, class, entry, hand),
         }
+    }
+
+    /// As [`Store::alloc`], where no listed span will do.
+    // Not inlined: most puts need no new span, and a put's frame is large enough.
+    #[inline(never)]
+    fn alloc_in_new_span<H: Host>(
+        &mut self,
+        memory: &Memory<H>,
+        spans: &Spans,
+        class: usize,
+        entry: u32,
+        hand: &mut Frames,
+    ) -> Result<Taken, Need> {
         let (class, pages) = self.shape(class);
         if hand.len() < pages {
             return Err(Need(pages));
         }
-        let id = spans
+        let (id, span) = spans
             .alloc(memory, hand)
             .map_err(|Need(n)| Need(n.saturating_add(pages)))?;
         if hand.len() < pages {
             spans.free(memory, id, hand);
             return Err(Need(pages + 2));
         }
-        let span = spans.at(memory, id);
         for word in &span.frames[..pages] {
             word.set(hand.pop().unwrap_or_default());
         }
@@ -464,14 +479,14 @@ impl Store {
         class: usize,
         reach: usize,
         entry: u32,
-    ) -> Option<Place> {
-        for c in class..CLASSES.min(class + reach + 1) {
-            if self.listed[c / 64] & 1 << (c % 64) != 0 {
-                let id = self.lists[c].iter().rev().copied().find(|id| *id != 0)?;
-                return Some(self.take(memory, spans, id, entry));
-            }
+    ) -> Option<Taken> {
+        let nearest = (self.listed >> class).trailing_zeros() as usize;
+        if nearest > reach {
+            return None;
         }
-        None
+        let lists = &self.lists[class + nearest];
+        let id = lists.iter().rev().copied().find(|id| *id != 0)?;
+        Some(self.take(memory, spans, id, entry))
     }
 
     /// A slot in an existing span, for `len` bytes that leave the slot `from` of a
@@ -484,7 +499,7 @@ impl Store {
         len: usize,
         from: Place,
         entry: u32,
-    ) -> Option<Place> {
+    ) -> Option<Taken> {
         let class = class_of(len);
         let now = spans.at(memory, from >> SLOT_BITS).class();
         let reach = now + self.reach_of_moves(now) - class;
@@ -492,9 +507,10 @@ impl Store {
     }
 
     /// Takes a free slot of a listed span.
-    fn take<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans, id: u32, entry: u32) -> Place {
+    fn take<H: Host>(&mut self, memory: &Memory<H>, spans: &Spans, id: u32, entry: u32) -> Taken {
         let span = spans.at(memory, id);
         let class = span.class();
+        let size = size_of_class(class);
         let slot = match FREE_SLOT.of(&span.fill) {
             0 => {
                 let slot = FRESH.of(&span.fill);
@@ -509,29 +525,35 @@ impl Store {
         };
         slot_word(memory, span, slot).set(entry);
         self.used[class] += 1;
-        self.slot_bytes += size_of_class(class) as u64;
+        self.slot_bytes += size as u64;
         let used = span.used();
         self.relist(memory, spans, id, span, used, used + 1);
-        id << SLOT_BITS | slot
+        Taken {
+            place: id << SLOT_BITS | slot,
+            site: site(span, slot, size),
+            size: size as u32,
+        }
     }
 
     /// Ends the use of a slot; the pages of an emptied span go to `hand` (at most
-    /// `SPAN_PAGES` and two of its descriptor). True if compaction became worth while.
+    /// `SPAN_PAGES` and two of its descriptor). The slot's bytes, with header and rounding,
+    /// and whether compaction became worth while.
     pub(crate) fn free<H: Host>(
         &mut self,
         memory: &Memory<H>,
         spans: &Spans,
         place: Place,
         hand: &mut Frames,
-    ) -> bool {
+    ) -> (u32, bool) {
         let id = place >> SLOT_BITS;
         let span = spans.at(memory, id);
         let class = span.class();
+        let size = size_of_class(class);
         let slot = place % SPAN_SLOTS as u32;
         slot_word(memory, span, slot).set(FREE | FREE_SLOT.of(&span.fill));
         FREE_SLOT.set(&span.fill, slot + 1);
         self.used[class] -= 1;
-        self.slot_bytes -= size_of_class(class) as u64;
+        self.slot_bytes -= size as u64;
         let used = span.used();
         if ISOLATED.of(&span.shape) != 0 {
             USED.set(&span.fill, used - 1);
@@ -543,7 +565,8 @@ impl Store {
             }
         }
         self.calm = self.calm.saturating_sub(1);
-        self.calm == 0 && (self.class_is_sparse(class) || self.is_scattered())
+        let sparse = self.calm == 0 && (self.class_is_sparse(class) || self.is_scattered());
+        (size as u32, sparse)
     }
 
     /// Gives an empty, unlisted span back.
@@ -566,6 +589,7 @@ impl Store {
         spans.free(memory, id, hand);
     }
 
+    #[inline(always)]
     fn relist<H: Host>(
         &mut self,
         memory: &Memory<H>,
@@ -579,11 +603,11 @@ impl Store {
         USED.set(&span.fill, is);
         let (from, to) = (fullness(was, slots), fullness(is, slots));
         if from != to {
-            if let Some(list) = from {
-                self.unlist(memory, spans, id, span, list);
+            if from != FULLNESS {
+                self.unlist(memory, spans, id, span, from);
             }
-            if let Some(list) = to {
-                self.list(memory, spans, id, span, list);
+            if to != FULLNESS {
+                self.list(memory, spans, id, span, to);
             }
         }
     }
@@ -604,7 +628,7 @@ impl Store {
             spans.at(memory, next).prev.set(id);
         }
         self.lists[class][list] = id;
-        self.listed[class / 64] |= 1 << (class % 64);
+        self.listed |= 1 << class;
     }
 
     fn unlist<H: Host>(
@@ -627,7 +651,7 @@ impl Store {
             self.lists[class][list] = next;
         }
         if self.lists[class].iter().all(|id| *id == 0) {
-            self.listed[class / 64] &= !(1 << (class % 64));
+            self.listed &= !(1 << class);
         }
     }
 
@@ -761,8 +785,9 @@ impl Store {
         }
         self.stuck += 1;
         self.cursor = span.class() + 1;
-        if let Some(list) = fullness(used, span.slots()) {
-            self.list(memory, spans, id, span, list);
+        match fullness(used, span.slots()) {
+            FULLNESS => {}
+            list => self.list(memory, spans, id, span, list),
         }
         false
     }

@@ -1,4 +1,4 @@
-//! A hash table that grows and shrinks one bucket at a time (linear hashing,
+//! A hash table that grows and shrinks by a few buckets at a time (linear hashing,
 //! W. Litwin 1980), so that no operation ever rehashes it.
 //!
 //! Buckets are chains of records linked by one of their own words. The first
@@ -13,13 +13,15 @@ use crate::slab::Word;
 
 const PER_PAGE: u32 = (PAGE / 4) as u32;
 const NEAR_PAGES: usize = 16;
+/// Buckets that come or go together: what there is to do for one is little beside finding them.
+const GROUP: usize = 8;
 
 /// How a table reads the records in its chains.
 pub(crate) trait Chain {
     /// The word that links a record to the next one in its bucket.
     fn link(&self, id: u32) -> &Word;
-    /// The record's hash.
-    fn hash(&self, id: u32) -> u32;
+    /// The same word, and the record's hash.
+    fn hashed(&self, id: u32) -> (&Word, u32);
     /// Asks the caches for a record that will be looked at soon.
     fn prefetch(&self, id: u32);
 }
@@ -38,8 +40,6 @@ pub(crate) struct Table<const NEAR: usize> {
 impl<const NEAR: usize> Table<NEAR> {
     /// Chains may get this long on average before the first page of buckets is taken.
     const NEAR_LOAD: u32 = 3;
-    /// Buckets that one removal may give up.
-    const SHRINK_STEP: u32 = 4;
     const MAX_GROWN: u32 = (NEAR_PAGES as u32 + PER_PAGE) * PER_PAGE;
 
     fn buckets(&self) -> u32 {
@@ -84,23 +84,20 @@ impl<const NEAR: usize> Table<NEAR> {
         self.bucket(memory, self.bucket_of(hash)).get()
     }
 
-    /// Adds a record that is not in the table.
+    /// Adds a record, which is not in the table, by its id and the word that links it.
     pub(crate) fn insert<H: Host>(
         &mut self,
         memory: &Memory<H>,
         chain: &impl Chain,
-        id: u32,
+        (id, link): (u32, &Word),
         hash: u32,
     ) {
         let head = self.bucket(memory, self.bucket_of(hash));
-        chain.link(id).set(head.get());
+        link.set(head.get());
         head.set(id);
         self.items += 1;
-        // Two at a time until the load is back at one, after a start with long chains.
-        for _ in 0..2 {
-            if self.items > self.buckets() && self.items > Self::NEAR_LOAD * NEAR as u32 {
-                self.grow(memory, chain);
-            }
+        if self.items > self.buckets() && self.items > Self::NEAR_LOAD * NEAR as u32 {
+            self.grow(memory, chain);
         }
     }
 
@@ -109,20 +106,18 @@ impl<const NEAR: usize> Table<NEAR> {
         &mut self,
         memory: &Memory<H>,
         chain: &impl Chain,
-        id: u32,
+        (id, its_link): (u32, &Word),
         hash: u32,
     ) {
         let mut link = self.bucket(memory, self.bucket_of(hash));
         while link.get() != id {
             link = chain.link(link.get());
         }
-        link.set(chain.link(id).get());
+        link.set(its_link.get());
         self.items -= 1;
-        for _ in 0..Self::SHRINK_STEP {
-            let loose = self.items < self.buckets() / 4 * 3;
-            if self.grown > 0 && (loose || self.items < 2 * NEAR as u32) {
-                self.shrink(memory, chain);
-            }
+        let loose = self.items < self.buckets() / 4 * 3;
+        if self.grown > 0 && (loose || self.items < 2 * NEAR as u32) {
+            self.shrink(memory, chain);
         }
     }
 
@@ -141,42 +136,46 @@ impl<const NEAR: usize> Table<NEAR> {
         link.set(new);
     }
 
-    /// Splits the next bucket in turn.
+    /// The buckets of the group that begins with this one. Groups do not straddle pages.
+    fn group<'a, H: Host>(&'a self, memory: &'a Memory<H>, first: u32) -> &'a [Word; GROUP] {
+        const { assert!(NEAR.is_multiple_of(GROUP) && PER_PAGE.is_multiple_of(GROUP as u32)) };
+        let group = core::ptr::from_ref(self.bucket(memory, first)).cast();
+        // SAFETY: the buckets of a group follow each other in memory, and come and go together.
+        unsafe { &*group }
+    }
+
+    /// Splits the next group of buckets in turn.
     fn grow<H: Host>(&mut self, memory: &Memory<H>, chain: &impl Chain) {
         if self.grown >= Self::MAX_GROWN
             || (self.grown.is_multiple_of(PER_PAGE) && !self.add_page(memory))
         {
             return;
         }
-        let new = self.buckets();
-        let old = Self::split_from(new);
-        self.grown += 1;
-        let mut link = self.bucket(memory, old);
-        let new_head = self.bucket(memory, new);
-        new_head.set(0);
-        while link.get() != 0 {
-            let id = link.get();
-            if self.bucket_of(chain.hash(id)) == new {
-                link.set(chain.link(id).get());
-                chain.link(id).set(new_head.get());
-                new_head.set(id);
-            } else {
-                link = chain.link(id);
+        let first = self.buckets();
+        self.grown += GROUP as u32;
+        let old = self.group(memory, Self::split_from(first));
+        let new = self.group(memory, first);
+        // A record of an old bucket goes to the new one if its hash has the bit that tells them apart.
+        let bit = 1 << first.ilog2();
+        for (mut link, new) in old.iter().zip(new) {
+            let mut moved = 0;
+            while link.get() != 0 {
+                let id = link.get();
+                let (next, hash) = chain.hashed(id);
+                if hash & bit != 0 {
+                    link.set(next.get());
+                    next.set(moved);
+                    moved = id;
+                } else {
+                    link = next;
+                }
             }
+            new.set(moved);
         }
-        // What the next insertions split comes to the caches in time: the second record of the next
-        // bucket, the first of the one after it.
-        let head = |ahead| {
-            self.bucket(memory, Self::split_from(self.buckets() + ahead))
-                .get()
-        };
-        let mut soon = [head(0), head(1)];
-        if soon[0] != 0 {
-            soon[0] = chain.link(soon[0]).get();
-        }
-        for id in soon {
-            if id != 0 {
-                chain.prefetch(id);
+        // What is split next comes to the caches in time.
+        for head in self.group(memory, Self::split_from(self.buckets())) {
+            if head.get() != 0 {
+                chain.prefetch(head.get());
             }
         }
     }
@@ -186,17 +185,19 @@ impl<const NEAR: usize> Table<NEAR> {
         new & (u32::MAX >> (new.leading_zeros() + 1))
     }
 
-    /// Joins the last bucket to the one that it was split from.
+    /// Joins the last group of buckets to the one that it was split from.
     fn shrink<H: Host>(&mut self, memory: &Memory<H>, chain: &impl Chain) {
-        let last = self.buckets() - 1;
-        let into = Self::split_from(last);
-        let head = self.bucket(memory, last).get();
-        let mut link = self.bucket(memory, into);
-        while link.get() != 0 {
-            link = chain.link(link.get());
+        let first = self.buckets() - GROUP as u32;
+        let into = self.group(memory, Self::split_from(first));
+        for (mut link, last) in into.iter().zip(self.group(memory, first)) {
+            if last.get() != 0 {
+                while link.get() != 0 {
+                    link = chain.link(link.get());
+                }
+                link.set(last.get());
+            }
         }
-        link.set(head);
-        self.grown -= 1;
+        self.grown -= GROUP as u32;
         if self.grown.is_multiple_of(PER_PAGE) {
             self.remove_page(memory);
         }

@@ -328,7 +328,7 @@ impl EmbeddedEngine {
 /// Compacts as the kernel module does, until told to stop: some milliseconds after the engine asks for it, and
 /// so many steps at a time, so that it does not run beside each put and get.
 fn maintain(engine: &Engine<UserHost>, wakeup: &Wakeup) {
-    const DELAY: Duration = Duration::from_millis(10);
+    const DELAY: Duration = Duration::from_millis(50);
     const STEPS: u32 = 64;
     loop {
         let asked = wakeup

@@ -19,8 +19,8 @@ use tmem_common::codec::Codec;
 use tmem_common::op::Outcome;
 use tmem_kmod::userspace::{Options, UserHost, boxed_engine};
 use tmem_kmod::{
-    Engine, Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT,
-    Page, PoolSpec, Scratch,
+    Engine, Frame, Host, LOCK_POOLS, LOCK_STORE, LOCKS, PAGE, POOL_PERSISTENT, Page, PoolSpec,
+    Scratch,
 };
 
 /// A lock that the scheduler knows of.
@@ -225,6 +225,15 @@ fn get(engine: &Shared, pool: u32, index: u64) -> Option<Page> {
     }
 }
 
+fn take(engine: &Shared, pool: u32, index: u64) -> Option<Page> {
+    let mut page = [0; PAGE];
+    match engine.take(pool, 1, index, &mut page).outcome {
+        Outcome::Hit => Some(page),
+        Outcome::Miss => None,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Two threads replace a page, one reads and one withdraws it: only whole versions are seen.
 #[test]
 fn one_handle_put_got_and_flushed_at_once() {
@@ -313,14 +322,14 @@ fn compaction_beside_everything() {
     });
 }
 
-/// Pages whose gets take them out, while slots are filled and moved: one of two readers has each, whole, although
-/// its bytes are read after the locks were dropped.
+/// Pages are taken out while slots are filled and moved: one of two readers has each, whole, although its bytes
+/// are read after the locks were dropped.
 #[test]
-fn exclusive_gets_beside_everything() {
+fn takes_beside_everything() {
     explore(|| {
         let engine = engine(1 << 20);
         let spec = PoolSpec {
-            flags: POOL_PERSISTENT | POOL_EXCLUSIVE_GET,
+            flags: POOL_PERSISTENT,
             ..PoolSpec::default()
         };
         let pool = engine.pool_create(&spec).unwrap();
@@ -331,7 +340,7 @@ fn exclusive_gets_beside_everything() {
             let engine = engine.clone();
             thread::spawn(move || {
                 let found = [1, 2, 3, 7].map(|i| {
-                    let page = get(&engine, pool, i);
+                    let page = take(&engine, pool, i);
                     assert!(page.is_none_or(|page| page == content(i, SLOTTED)), "{i}");
                     u32::from(page.is_some())
                 });

@@ -195,6 +195,23 @@ pub unsafe extern "C" fn tmem_core_get(
     unsafe { report.write((*engine).get(pool, object, index, &mut *page)) };
 }
 
+/// Asks for a page, which is gone on a hit. May sleep.
+///
+/// # Safety
+/// An engine; `page` points to 4096 bytes that are the caller's alone, `report` is valid for writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_take(
+    engine: *const Engine,
+    pool: u32,
+    object: u64,
+    index: u64,
+    page: *mut Page,
+    report: *mut Report,
+) {
+    // SAFETY: by the caller's promise.
+    unsafe { report.write((*engine).take(pool, object, index, &mut *page)) };
+}
+
 /// Whether a page is there. Any context.
 ///
 /// # Safety

@@ -228,7 +228,8 @@ impl<T: Tier> Model<'_, T> {
         let number = self.pools[i as usize].number;
         match op.kind {
             0..=109 => self.put(i as usize, object, index, op.value)?,
-            110..=197 => self.get(i as usize, object, index)?,
+            110..=171 => self.get(i as usize, object, index, false)?,
+            172..=197 => self.get(i as usize, object, index, true)?,
             198..=219 => self.flush_page(i as usize, object, index)?,
             220..=222 => self.flush_object(i as usize, object)?,
             223..=226 => {
@@ -386,10 +387,15 @@ impl<T: Tier> Model<'_, T> {
         Ok(())
     }
 
-    fn get(&mut self, i: usize, object: u64, index: u64) -> Result<(), String> {
+    fn get(&mut self, i: usize, object: u64, index: u64, take: bool) -> Result<(), String> {
         let pool = &mut self.pools[i];
         let mut page = [0xEE; PAGE];
-        let report = self.tier.ask(pool.number, object, index, &mut page);
+        let report = if take {
+            let engine = self.tier.engine();
+            engine.take(pool.number, object, index, &mut page)
+        } else {
+            self.tier.ask(pool.number, object, index, &mut page)
+        };
         let wanted = pool.pages.get(&(object, index));
         match (report.outcome, wanted) {
             (Outcome::Hit, None) => return Err("a hit where nothing is".into()),
@@ -401,7 +407,7 @@ impl<T: Tier> Model<'_, T> {
             (Outcome::Miss, None) => {}
             (outcome, _) => return Err(format!("get ended as {outcome:?}")),
         }
-        if report.outcome == Outcome::Miss || pool.flags & POOL_EXCLUSIVE_GET != 0 {
+        if report.outcome == Outcome::Miss || take || pool.flags & POOL_EXCLUSIVE_GET != 0 {
             pool.pages.remove(&(object, index));
         }
         Ok(())
@@ -527,7 +533,7 @@ impl<T: Tier> Model<'_, T> {
             let mut handles: Vec<_> = self.pools[i].pages.keys().copied().collect();
             handles.sort_unstable();
             for (object, index) in handles {
-                self.get(i, object, index)
+                self.get(i, object, index, false)
                     .map_err(|error| format!("at the end, {object} {index}: {error}"))?;
             }
         }
