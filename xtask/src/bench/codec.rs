@@ -228,7 +228,7 @@ const fn bounds(class: Class) -> [Bound; 3] {
             Bound::AtMost(0.60),
             Bound::AtLeast(1.15),
         ],
-        Class::Binary | Class::Text => {
+        Class::Binary | Class::Text | Class::Database => {
             [Bound::AtMost(1.0), Bound::AtMost(1.05), Bound::AtLeast(1.0)]
         }
     }

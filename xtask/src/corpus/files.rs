@@ -1,5 +1,5 @@
 //! Pages of files as the page cache holds them: shared libraries and executables,
-//! sources and documents.
+//! sources and documents, and what programs wrote.
 
 use std::fs;
 use std::io::Read;
@@ -59,6 +59,25 @@ pub(super) fn read(half: Half) -> Result<Vec<Page>> {
         }
     }
     Ok(evenly(&pages, PAGES).collect())
+}
+
+/// The pages of all files below a folder that a program wrote, in the order of their names.
+pub(super) fn below(dir: &Path) -> Result<Vec<Page>> {
+    let mut names: Vec<PathBuf> = fs::read_dir(dir)
+        .with_context(|| dir.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    let mut pages = Vec::new();
+    for name in names {
+        if name.is_dir() {
+            pages.extend(below(&name)?);
+        } else {
+            let bytes = fs::read(&name).with_context(|| name.display().to_string())?;
+            pages.extend(pages_of(&bytes));
+        }
+    }
+    Ok(pages)
 }
 
 /// Regular files of at least a page below `dir`, in the order of their names.

@@ -35,11 +35,13 @@ pub(crate) enum Class {
     Binary,
     /// Sources and documents.
     Text,
+    /// Files of databases.
+    Database,
 }
 
 impl Class {
     /// Every class.
-    pub(crate) const ALL: [Class; 3] = [Class::Heap, Class::Binary, Class::Text];
+    pub(crate) const ALL: [Class; 4] = [Class::Heap, Class::Binary, Class::Text, Class::Database];
 
     /// The name in tables.
     pub(crate) const fn name(self) -> &'static str {
@@ -47,6 +49,7 @@ impl Class {
             Class::Heap => "anonymous",
             Class::Binary => "binaries",
             Class::Text => "text",
+            Class::Database => "databases",
         }
     }
 }
@@ -91,7 +94,7 @@ struct Source {
 }
 
 enum Maker {
-    /// Dumps a program under load.
+    /// Dumps a program under load, or reads what it wrote.
     Program(programs::Program),
     /// Reads every second file of a kind.
     Files(files::Half),
@@ -102,7 +105,7 @@ fn sources() -> Vec<Source> {
         .into_iter()
         .map(|(name, split, program)| Source {
             name,
-            class: Class::Heap,
+            class: program.class(),
             split,
             maker: Maker::Program(program),
         })

@@ -1,5 +1,5 @@
-//! The programs whose memory makes the heap corpora, their loads, and how they
-//! are run up to the moment of the dump.
+//! The programs whose memory makes the heap corpora, and whose files those of databases,
+//! their loads, and how they are run up to the moment of the dump.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, geteuid, kill_process, kill_process_group};
 
-use super::{Page, Split, evenly, memory};
+use super::{Class, Page, Split, evenly, files, memory};
 use crate::paths;
 use crate::process::{output, say};
 
@@ -33,6 +33,18 @@ pub(super) struct Program {
     /// Prepares the load in a folder of its own, and says how to start the program.
     prepare: fn(&Path, &Path) -> Result<Start>,
     moment: Moment,
+    /// The files it wrote, below this folder of its own, are what counts; else its memory.
+    files: Option<&'static str>,
+}
+
+impl Program {
+    /// What kind of pages it makes.
+    pub(super) fn class(&self) -> Class {
+        match self.files {
+            Some(_) => Class::Database,
+            None => Class::Heap,
+        }
+    }
 }
 
 /// How a program is started.
@@ -62,6 +74,11 @@ pub(super) fn table() -> Vec<(&'static str, Split, Program)> {
         command,
         prepare,
         moment,
+        files: None,
+    };
+    let files_of = |below, program| Program {
+        files: Some(below),
+        ..program
     };
     vec![
         ("gcc", Train, program("g++", Holds(120 << 20), gcc)),
@@ -82,6 +99,16 @@ pub(super) fn table() -> Vec<(&'static str, Split, Program)> {
         ("numpy", Test, program("/usr/bin/python3", Ready, numpy)),
         ("perl", Test, program("perl", Ready, perl)),
         ("gdb", Test, program("gdb", Holds(60 << 20), gdb)),
+        (
+            "sqlite-files",
+            Train,
+            files_of("", program("sqlite3", Ready, sqlite_on_disk)),
+        ),
+        (
+            "postgres-files",
+            Test,
+            files_of("data/base", program("postgres", Ready, postgres)),
+        ),
     ]
 }
 
@@ -151,8 +178,13 @@ fn run(command: &Path, program: &Program, dir: &Path) -> Result<Vec<Page>> {
         signal(*member, Signal::STOP)?;
     }
     let mut pages = Vec::new();
-    for member in &family {
-        pages.extend(memory::dump(*member)?);
+    match program.files {
+        None => {
+            for member in &family {
+                pages.extend(memory::dump(*member)?);
+            }
+        }
+        Some(below) => pages = files::below(&dir.join(below))?,
     }
     drop(child);
     // The pipe is broken now, so the feeder has ended in one way or the other.
@@ -365,8 +397,16 @@ fn chromium(command: &Path, dir: &Path) -> Result<Start> {
 }
 
 fn sqlite(command: &Path, _dir: &Path) -> Result<Start> {
+    sqlite_with(command, ":memory:")
+}
+
+fn sqlite_on_disk(command: &Path, _dir: &Path) -> Result<Start> {
+    sqlite_with(command, "events.db")
+}
+
+fn sqlite_with(command: &Path, database: &str) -> Result<Start> {
     let mut command = Command::new(command);
-    command.args(["-interactive", ":memory:"]);
+    command.args(["-interactive", database]);
     let input = format!(
         "PRAGMA cache_size = -200000;\n{}SELECT 'rea' || 'dy';\n",
         include_str!("loads/table.sql")
@@ -401,7 +441,7 @@ fn postgres(command: &Path, dir: &Path) -> Result<Start> {
         INSERT INTO event SELECT i, timestamptz '2024-01-01' + i * interval '37 seconds', (ARRAY['create','update','delete'])[1 + i % 3], \
         i * 7919 % 5000, (i * 104729 % 100000) / 100.0, jsonb_build_object('event', i, 'customer', i * 7919 % 5000) FROM generate_series(1, 200000) AS i;\n\
         CREATE INDEX ON event(customer, at);\nUPDATE event SET amount = amount + 1 WHERE id % 9 = 0;\n\
-        SELECT customer, sum(amount) FROM event GROUP BY customer LIMIT 1;\nSELECT 'rea' || 'dy';\n";
+        SELECT customer, sum(amount) FROM event GROUP BY customer LIMIT 1;\nCHECKPOINT;\nSELECT 'rea' || 'dy';\n";
     Ok(Start {
         command: start,
         input: input.into(),
