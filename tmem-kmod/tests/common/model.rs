@@ -9,7 +9,7 @@ use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, POLICIES};
 use tmem_common::stats::Stats;
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
 use tmem_kmod::{
-    GROUPS, GroupInfo, PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report,
+    GroupInfo, PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report,
 };
 
 /// Pools, objects of a pool and pages of an object that operations choose from.
@@ -448,14 +448,17 @@ impl<T: Tier> Model<'_, T> {
 
     /// What the engine says of a cgroup.
     fn group(&self, owner: u64) -> GroupInfo {
-        let known = (0..GROUPS).filter_map(|place| self.tier.engine().group_info(place));
+        // Small ids are in the first sets of eight places.
+        let mut places = 0..OBJECTS as usize * 8;
         let none = GroupInfo {
             limit_bytes: u64::MAX,
             ..GroupInfo::default()
         };
-        known
-            .into_iter()
-            .find(|group| group.id == owner && owner != 0)
+        places
+            .find_map(|place| {
+                let group = self.tier.engine().group_info(place)?;
+                (group.id == owner && owner != 0).then_some(group)
+            })
             .unwrap_or(none)
     }
 

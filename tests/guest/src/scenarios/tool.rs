@@ -564,6 +564,21 @@ pub(super) fn no_bpf(context: &Context) -> Result<()> {
             "{arguments:?}: {text}"
         );
     }
+    for (arguments, code) in [
+        (&["record", "-o", TRACE, "--duration", "200ms"][..], 0),
+        // There is nothing to advise from.
+        (&["advise", "--duration", "200ms"], FAILED),
+    ] {
+        let output = run(hidden(arguments))?;
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(code)
+                && message.contains("only counters are recorded")
+                && message.contains(REASON),
+            "{arguments:?}: {}: {message}",
+            output.status
+        );
+    }
     for arguments in [
         &["status"][..],
         &["pools"],
@@ -574,7 +589,6 @@ pub(super) fn no_bpf(context: &Context) -> Result<()> {
         &["run", "--", BUSYBOX, "true"],
         &["check", "--max-swap-written", "4000000", "--for", "100ms"],
         &["tune", "--for", "100ms", "--every", "50ms", "--dry-run"],
-        &["record", "-o", TRACE, "--duration", "200ms"],
         &["report", TRACE, "-o", "/tmp/no-bpf.html"],
     ] {
         // 5.10 keeps no file pages.

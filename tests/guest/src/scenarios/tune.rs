@@ -37,7 +37,11 @@ fn until_it_ends(mut tune: Child, mut work: impl FnMut() -> Result<()>) -> Resul
     let started = Instant::now();
     while tune.try_wait()?.is_none() {
         let worked = match started.elapsed() {
-            time if time > PATIENCE => Err(anyhow!("it does not end: {:?}; {:?}", said()?, Stats::read()?)),
+            time if time > PATIENCE => Err(anyhow!(
+                "it does not end: {:?}; {:?}",
+                said()?,
+                Stats::read()?
+            )),
             _ => work(),
         };
         if worked.is_err() {
