@@ -24,7 +24,7 @@ use tmem_common::stats::Stats;
 
 use crate::codec::{self, Scratch};
 use crate::ghost::{Ghosts, Name, Why};
-use crate::group::Groups;
+use crate::group::{Charge, Groups};
 use crate::host::{Frame, Host, LOCK_POOLS, LOCK_STORE, PAGE, Page, SHARDS};
 use crate::index::{
     Aged, Body, Entries, Entry, Handle, MAX_INDEX, Objects, Records, Removed, Shard, Slot, shard_of,
@@ -367,7 +367,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Takes a record and, by `body`, memory for the page's data, with the bytes of its slot; both or neither.
-    /// Charges the pool for them if its limit allows.
+    /// Counts the page with its pool's and its owner's, if they may have it.
     #[inline(always)]
     fn reserve(
         &self,
@@ -382,11 +382,12 @@ impl<H: Host> Engine<H> {
             match body(store, entry, (hand, tight)) {
                 Ok((body, slot)) => {
                     record.init(shard, handle.index, body, owner);
+                    let charge = self.charge(home, record, body.footprint(slot), false);
                     Ok(Reserved {
                         entry,
                         body,
                         slot,
-                        is_charged: home.charge(body.footprint(slot)),
+                        is_charged: charge == Charge::Done,
                     })
                 }
                 Err(Need(n)) => {
@@ -465,9 +466,7 @@ impl<H: Host> Engine<H> {
         data: &[u8],
     ) -> Result<Report, Outcome> {
         let Reserved { entry, body, .. } = *page;
-        let record = self.entries.at(&self.memory, entry);
         let undo = |charged: Option<&Pool>, emptied, outcome| {
-            self.uncount_in_group(home, record, body.len());
             self.free_records(
                 charged,
                 &[Removed {
@@ -478,16 +477,12 @@ impl<H: Host> Engine<H> {
             );
             Err(outcome)
         };
-        let charged = page.is_charged
-            || (self.make_room_in(handle.pool) && {
-                let _store = self.lock_store();
-                home.charge(body.footprint(page.slot))
-            });
+        let charged = page.is_charged || {
+            let record = self.entries.at(&self.memory, entry);
+            self.charge_with_room(home, handle.pool, record, body.footprint(page.slot))
+        };
         if !charged {
             return undo(None, 0, Outcome::RefusedLimit);
-        }
-        if !self.count_in_group(home, record, body.len()) {
-            return undo(Some(home), 0, Outcome::RefusedLimit);
         }
         if home.is_persistent() && !self.memory.host.pin() {
             return undo(Some(home), 0, Outcome::RefusedFrozen);
@@ -998,10 +993,6 @@ impl<H: Host> Engine<H> {
 
     /// Frees pages that left the index, and ends their accounting.
     pub(crate) fn free_removed(&self, home: &Pool, removed: &[Removed]) {
-        for page in removed {
-            let entry = self.entries.at(&self.memory, page.entry);
-            self.uncount_in_group(home, entry, entry.body().len());
-        }
         // Read before: with no pages left the pool's place may be used again.
         let persistent = home.is_persistent();
         self.free_records(Some(home), removed);
@@ -1024,7 +1015,8 @@ impl<H: Host> Engine<H> {
                 while !hand.is_full_for(FRAMES_PER_FREE) {
                     let Some(page) = rest.next() else { break };
                     if page.entry != 0 {
-                        let body = self.entries.at(&self.memory, page.entry).body();
+                        let record = self.entries.at(&self.memory, page.entry);
+                        let body = record.body();
                         let mut size = 0;
                         match body {
                             Body::Fill(_) => {}
@@ -1041,7 +1033,7 @@ impl<H: Host> Engine<H> {
                             }
                         }
                         if let Some(home) = charged {
-                            home.uncharge(body.footprint(size));
+                            self.uncharge(home, record, body.footprint(size));
                         }
                         self.entries.free(&self.memory, page.entry, &mut hand);
                         sparse |= self.entries.wants_compaction();

@@ -1,9 +1,10 @@
 //! Cgroups: how much of what is held belongs to whom, and how much each may hold.
 //!
 //! A table of places, eight to a set; the set of a cgroup follows from its id. The first page of a
-//! cgroup takes a place, under the pools lock; look-ups and counting take no lock. A place goes to
-//! another cgroup only when its set is full, it counts no page and nothing is set for it. Where all
-//! are taken the page is not counted, and its record says so: what was not added is not taken away.
+//! cgroup takes a place. It goes to another cgroup only when its set is full, it counts no page and nothing
+//! is set for it. Where all are taken the page is not counted, and its record says so: what was not added
+//! is not taken away. Places change hands under the pools lock and the store lock, counts change
+//! under the store lock, like the gauges of pools; reading takes no lock.
 //!
 //! Two things hold a cgroup back. Its limit: beyond it, its own ephemeral pages go, and then puts
 //! are refused. And its share, when little of the budget is left: the budget is divided by weight among
@@ -11,15 +12,12 @@
 //! its share makes room from its own pages, so that the rest is left to those who have less.
 //! A limit is no part of this: the share of one does not change with the limit of another.
 
-use core::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::engine::{BATCH, Engine};
 use crate::host::{Host, PAGE, SHARDS};
 use crate::index::{Entry, Removed};
-use crate::pool::{PAGE_METADATA, Pool, PoolError};
+use crate::pool::{Footprint, PAGE_METADATA, Pool, PoolError};
 
 /// Cgroups that can be told apart.
 pub const GROUPS: usize = SETS * WAYS;
@@ -36,8 +34,6 @@ const KINDS: usize = 2;
 const PAGES_SHIFT: u32 = 36;
 const UNITS: u64 = (1 << PAGES_SHIFT) - 1;
 const UNIT: u64 = 16;
-/// In a count: the place is about to go to another cgroup.
-const LEAVING: u64 = 1 << 63;
 
 /// The budget counts as tight when less than one part in so many of it is free.
 const TIGHT: u64 = 8;
@@ -82,7 +78,21 @@ pub(crate) struct Groups {
     weights: AtomicU64,
 }
 
+/// Whether a page was counted with its pool's and its owner's, or why not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charge {
+    /// It was.
+    Done,
+    /// The pool may not have more.
+    PoolFull,
+    /// The owner may not have more.
+    GroupFull,
+    /// The owner has no place yet.
+    NoPlace,
+}
+
 /// What a page with so many bytes of data adds to a count.
+#[inline(always)]
 fn cost(len: u32) -> u64 {
     1 << PAGES_SHIFT | (PAGE_METADATA + u64::from(len)).div_ceil(UNIT)
 }
@@ -92,26 +102,27 @@ fn kind_of(home: &Pool) -> usize {
 }
 
 impl Group {
+    #[inline(always)]
     fn is_of(&self, id: u32) -> bool {
-        self.id.load(Acquire) == id
+        self.id.load(Relaxed) == id
     }
 
-    /// Adds a page of `id`; false if the place went to another meanwhile.
-    fn add(&self, id: u32, kind: usize, cost: u64) -> bool {
-        let before = self.held[kind].fetch_add(cost, AcqRel);
-        if before & LEAVING == 0 && self.is_of(id) {
-            return true;
-        }
-        self.subtract(kind, cost);
-        false
+    /// Caller must hold the store lock.
+    #[inline(always)]
+    fn add(&self, kind: usize, cost: u64) {
+        let held = &self.held[kind];
+        held.store(held.load(Relaxed) + cost, Relaxed);
     }
 
+    /// Caller must hold the store lock.
+    #[inline(always)]
     fn subtract(&self, kind: usize, cost: u64) {
-        self.held[kind].fetch_sub(cost, AcqRel);
+        let held = &self.held[kind];
+        held.store(held.load(Relaxed) - cost, Relaxed);
     }
 
     fn pages(&self, kind: usize) -> u64 {
-        (self.held[kind].load(Relaxed) & !LEAVING) >> PAGES_SHIFT
+        self.held[kind].load(Relaxed) >> PAGES_SHIFT
     }
 
     fn bytes(&self) -> u64 {
@@ -130,31 +141,20 @@ impl Group {
         Some(self.weight.load(Relaxed)).filter(|weight| *weight != 0)
     }
 
-    /// Caller must hold the pools lock. Makes the place free if nobody needs it.
+    /// Caller must hold the pools lock and the store lock. Makes the place free if nobody needs it.
     fn leave(&self) -> bool {
-        if self.limit().is_some() || self.weight().is_some() {
+        let held = |held: &AtomicU64| held.load(Relaxed) != 0;
+        if self.limit().is_some() || self.weight().is_some() || self.held.iter().any(held) {
             return false;
         }
-        for kind in 0..KINDS {
-            let held = &self.held[kind];
-            if held.compare_exchange(0, LEAVING, AcqRel, Relaxed).is_err() {
-                for held in &self.held[..kind] {
-                    held.fetch_sub(LEAVING, AcqRel);
-                }
-                return false;
-            }
-        }
-        self.id.store(0, Release);
+        self.id.store(0, Relaxed);
         self.refused.store(0, Relaxed);
         self.evicted.store(0, Relaxed);
-        for held in &self.held {
-            held.fetch_sub(LEAVING, AcqRel);
-        }
         true
     }
 
     fn info(&self) -> Option<GroupInfo> {
-        let id = self.id.load(Acquire);
+        let id = self.id.load(Relaxed);
         (id != 0).then(|| GroupInfo {
             id: id.into(),
             limit_bytes: self.limit().unwrap_or(u64::MAX),
@@ -173,11 +173,12 @@ impl Groups {
         &self.sets[id as usize % SETS]
     }
 
+    #[inline(always)]
     fn find(&self, id: u32) -> Option<&Group> {
         self.set_of(id).iter().find(|group| group.is_of(id))
     }
 
-    /// Caller must hold the pools lock. The place of a cgroup, a new one if it has none; `None` if all
+    /// Caller must hold the pools lock and the store lock. The place of a cgroup, a new one if it has none; `None` if all
     /// of its set are in use.
     fn claim(&self, id: u32) -> Option<&Group> {
         if let Some(group) = self.find(id) {
@@ -185,7 +186,7 @@ impl Groups {
         }
         let mut places = self.set_of(id).iter();
         let group = places.find(|group| group.is_of(0) || group.leave())?;
-        group.id.store(id, Release);
+        group.id.store(id, Relaxed);
         Some(group)
     }
 
@@ -205,47 +206,86 @@ impl Groups {
 }
 
 impl<H: Host> Engine<H> {
-    /// Counts a page, which is not in the index yet, with those of its owner; false if the owner may
-    /// not have more. Without locks; may sleep.
-    // Not inlined: its variables would lie in the frame of a put.
+    /// Caller must hold the store lock. Counts a page, which is not in the index yet, with those of its pool and
+    /// of its owner; one whose owner has no place only if it `may_miss` it.
+    #[inline(always)]
+    pub(crate) fn charge(
+        &self,
+        home: &Pool,
+        entry: &Entry,
+        page: Footprint,
+        may_miss: bool,
+    ) -> Charge {
+        let id = id_of(entry.owner());
+        let group = id.and_then(|id| self.groups.find(id));
+        let (kind, cost) = (kind_of(home), cost(page.data));
+        match group {
+            Some(group) if self.is_beyond(group, (cost & UNITS) * UNIT) => {
+                return Charge::GroupFull;
+            }
+            None if id.is_some() && !may_miss => return Charge::NoPlace,
+            _ => {}
+        }
+        if !home.charge(page) {
+            return Charge::PoolFull;
+        }
+        if let Some(group) = group {
+            group.add(kind, cost);
+            entry.set_counted();
+        }
+        Charge::Done
+    }
+
+    /// As [`Engine::charge`], which was in vain, without a lock: takes a place for the owner, or makes room.
+    /// May sleep.
     #[inline(never)]
-    pub(crate) fn count_in_group(&self, home: &Pool, entry: &Entry, len: u32) -> bool {
+    pub(crate) fn charge_with_room(
+        &self,
+        home: &Pool,
+        pool: u32,
+        entry: &Entry,
+        page: Footprint,
+    ) -> bool {
         /// Batches of its own pages that a put may drive out.
         const ROUNDS: u32 = 8;
-        let Some(id) = id_of(entry.owner()) else {
-            return true;
-        };
-        let (kind, cost) = (kind_of(home), cost(len));
+        let mut made_room = false;
         for _ in 0..ROUNDS {
-            let group = self.groups.find(id).or_else(|| {
+            if let Some(id) = id_of(entry.owner())
+                && self.groups.find(id).is_none()
+            {
                 let _pools = self.lock_pools();
-                self.groups.claim(id)
-            });
-            let Some(group) = group else {
-                return true;
+                let _store = self.lock_store();
+                self.groups.claim(id);
+            }
+            let charge = {
+                let _store = self.lock_store();
+                self.charge(home, entry, page, true)
             };
-            if !group.add(id, kind, cost) {
-                continue;
-            }
-            if !self.is_beyond(group) {
-                entry.set_counted();
-                return true;
-            }
-            group.subtract(kind, cost);
-            if group.pages(1) == 0 || self.evict_where(|owner| owner == u64::from(id)) == 0 {
-                return false;
+            match charge {
+                Charge::Done => return true,
+                Charge::PoolFull if !made_room && self.make_room_in(pool) => made_room = true,
+                Charge::GroupFull => {
+                    let group = id_of(entry.owner()).and_then(|id| self.groups.find(id));
+                    let has_own = group.is_none_or(|group| group.pages(1) != 0);
+                    if !has_own || self.evict_where(|owner| owner == entry.owner()) == 0 {
+                        return false;
+                    }
+                }
+                _ => return false,
             }
         }
         false
     }
 
-    /// Takes a page away from its owner's count, if it was counted.
-    pub(crate) fn uncount_in_group(&self, home: &Pool, entry: &Entry, len: u32) {
+    /// Caller must hold the store lock. Takes a page away from its pool's count, and its owner's if it was in it.
+    #[inline(always)]
+    pub(crate) fn uncharge(&self, home: &Pool, entry: &Entry, page: Footprint) {
         if entry.is_counted()
             && let Some(group) = id_of(entry.owner()).and_then(|id| self.groups.find(id))
         {
-            group.subtract(kind_of(home), cost(len));
+            group.subtract(kind_of(home), cost(page.data));
         }
+        home.uncharge(page);
     }
 
     /// A put of this owner's was refused for want of room.
@@ -262,9 +302,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Whether a cgroup holds more than it may now.
-    fn is_beyond(&self, group: &Group) -> bool {
-        group.limit().is_some_and(|limit| group.bytes() > limit)
+    /// Whether a cgroup would hold more than it may now with so many bytes more.
+    #[inline(always)]
+    fn is_beyond(&self, group: &Group, more: u64) -> bool {
+        group
+            .limit()
+            .is_some_and(|limit| group.bytes() + more > limit)
             || (self.groups.has_weights() && self.is_tight() && self.is_beyond_share(group))
     }
 
@@ -274,6 +317,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Whether a cgroup, or all without a weight if it has none, holds more than its share.
+    #[cold]
     fn is_beyond_share(&self, group: &Group) -> bool {
         let given = self.groups.weights.load(Relaxed);
         let (bytes, weight) = match group.weight() {
@@ -368,7 +412,11 @@ impl<H: Host> Engine<H> {
     fn with_group(&self, id: u64, change: impl FnOnce(&Group)) -> Result<(), PoolError> {
         let id = id_of(id).ok_or(PoolError::Invalid)?;
         let _pools = self.lock_pools();
-        change(self.groups.claim(id).ok_or(PoolError::NoSpace)?);
+        let group = {
+            let _store = self.lock_store();
+            self.groups.claim(id).ok_or(PoolError::NoSpace)?
+        };
+        change(group);
         Ok(())
     }
 

@@ -392,7 +392,7 @@ fn costs(tier: &Tier, codec: Codec, classes: &[Class]) -> Result<Vec<Row>> {
                 &in_order,
                 |chunk| {
                     for &i in chunk {
-                        let outcome = engine.put(*pool, object, i as u64, &pages[i], 0).outcome;
+                        let outcome = engine.put(*pool, object, i as u64, &pages[i], 1).outcome;
                         wrong += usize::from(!outcome.is_stored());
                     }
                 },
@@ -517,7 +517,7 @@ fn densities(set: &[&Page], full: Bound, bound_flushed: bool) -> Result<Vec<Row>
     let tier = Tier::new()?;
     let Tier { engine, pool } = &tier;
     for (i, page) in set.iter().enumerate() {
-        let outcome = engine.put(*pool, 0, i as u64, page, 0).outcome;
+        let outcome = engine.put(*pool, 0, i as u64, page, 1).outcome;
         ensure!(outcome.is_stored(), "page {i}: {}", outcome.name());
     }
     tier.rest();
