@@ -171,8 +171,12 @@ static int tmem_scratch_init(void)
 
 /* -- maintenance --------------------------------------------------------- */
 
-/* Steps of maintenance at a time; and how long frees may gather before it starts. */
+/*
+ * Steps of maintenance at a time, the pause between two times, and how long frees may
+ * gather before it starts.
+ */
 #define TMEM_MAINTAIN_STEPS	64
+#define TMEM_MAINTAIN_PAUSE	msecs_to_jiffies(10)
 #define TMEM_MAINTAIN_DELAY	msecs_to_jiffies(50)
 
 static struct workqueue_struct *tmem_workqueue;
@@ -190,7 +194,9 @@ static void tmem_maintain(struct work_struct *work)
 			return;
 		cond_resched();
 	}
-	tmem_host_wake_maintenance();
+	if (!READ_ONCE(tmem_quiescent))
+		queue_delayed_work(tmem_workqueue, &tmem_maintenance,
+				   TMEM_MAINTAIN_PAUSE);
 }
 
 void tmem_host_wake_maintenance(void)

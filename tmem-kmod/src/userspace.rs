@@ -325,11 +325,13 @@ impl EmbeddedEngine {
     }
 }
 
-/// Compacts as the kernel module does, until told to stop: some milliseconds after the engine asks for it, and
-/// so many steps at a time, so that it does not run beside each put and get.
+/// Compacts as the kernel module does, until told to stop: some time after the engine asks for it, so that
+/// frees gather, and so many steps at a time with pauses, so that it does not run beside each put and get.
 fn maintain(engine: &Engine<UserHost>, wakeup: &Wakeup) {
     const DELAY: Duration = Duration::from_millis(50);
+    const PAUSE: Duration = Duration::from_millis(10);
     const STEPS: u32 = 64;
+    let mut wait = DELAY;
     loop {
         let asked = wakeup
             .changed
@@ -337,16 +339,19 @@ fn maintain(engine: &Engine<UserHost>, wakeup: &Wakeup) {
         let state = asked.unwrap_or_else(PoisonError::into_inner);
         let waited = wakeup
             .changed
-            .wait_timeout_while(state, DELAY, |state| !state.1);
+            .wait_timeout_while(state, wait, |state| !state.1);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.1 {
             return;
         }
         state.0 = false;
         drop(state);
-        if (0..STEPS).all(|_| engine.maintain()) {
+        wait = if (0..STEPS).all(|_| engine.maintain()) {
             relock(&wakeup.state).0 = true;
-        }
+            PAUSE
+        } else {
+            DELAY
+        };
     }
 }
 

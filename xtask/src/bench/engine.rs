@@ -221,7 +221,8 @@ impl Tier {
         while last.1.elapsed() < Duration::from_millis(300) && begin.elapsed() < REST {
             std::thread::sleep(Duration::from_millis(5));
             let now = self.engine.stats();
-            if (now.store_bytes, now.moved_pages) != (last.0.store_bytes, last.0.moved_pages) {
+            let held = |stats: &Stats| (stats.store_bytes, stats.metadata_bytes, stats.moved_pages);
+            if held(&now) != held(&last.0) {
                 last = (now, Instant::now());
             }
         }
