@@ -23,7 +23,7 @@ fn miri_model() {
         limit: 256 << 10,
         fail: None,
     };
-    run(&seeded_ops(3, 120), setup).unwrap();
+    run(&seeded_ops(3, 60), setup).unwrap();
 }
 
 #[test]

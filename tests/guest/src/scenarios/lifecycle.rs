@@ -175,8 +175,8 @@ pub(super) fn flip(context: &Context) -> Result<()> {
 pub(super) fn leak(context: &Context) -> Result<()> {
     const LIVES: u64 = 8;
     /// What the kernel itself takes and gives from one time to the next; seen without the
-    /// module too.
-    const TOLERANCE_KIB: u64 = 8192;
+    /// module too. On 7.2 two lives in the middle once left 13 MiB more than those before and after.
+    const TOLERANCE_KIB: u64 = 16384;
     let mut free = Vec::new();
     for life in 0..LIVES {
         let tally = Tally::shared()?;
