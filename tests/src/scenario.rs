@@ -375,6 +375,9 @@ const fn file_ibt(name: &'static str, quick: &'static str, soak: &'static str) -
 /// Where the module takes file pages.
 const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
 
+/// Where F2FS may take part.
+const F2FS_KERNELS: &[Kernel] = &[Kernel::V6_12, Kernel::V7_2];
+
 /// The machine of the file scenarios; they share its boots.
 const fn file(
     name: &'static str,
@@ -521,7 +524,10 @@ pub const SCENARIOS: &[Scenario] = &[
         ..file("file_mounts", FileSystem::Ext4, "", "")
     },
     file_on_6_12("file_refused", ""),
-    rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
+    Scenario {
+        kernels: F2FS_KERNELS,
+        ..rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", "")
+    },
     file_on_6_12("file_unwanted", ""),
     file_on_6_12("file_shrink", ""),
     file_on_6_12("file_whoever_reads", ""),
@@ -572,7 +578,10 @@ pub const SCENARIOS: &[Scenario] = &[
         kernels: &[Kernel::V6_12],
         ..rare("file_plain_f2fs", FileSystem::F2fs, PLAIN, "")
     },
-    rare("file_f2fs", FileSystem::F2fs, "operations=500", KEPT_SOAK),
+    Scenario {
+        kernels: F2FS_KERNELS,
+        ..rare("file_f2fs", FileSystem::F2fs, "operations=500", KEPT_SOAK)
+    },
     file(
         "file_loop",
         FileSystem::Ext4,

@@ -16,6 +16,7 @@
 #include <linux/pagemap.h>
 #include <linux/tracepoint.h>
 #include <linux/uio.h>
+#include <linux/version.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -188,6 +189,8 @@ static const char *tmem_f2fs_refusal(struct super_block *sb)
 	struct buffer_head *block;
 	bool compresses;
 
+	if (LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
+		return "f2fs before Linux 6.12: not known to be safe";
 	block = sb_bread(sb, 0);
 	if (!block)
 		return "its super block cannot be read";
