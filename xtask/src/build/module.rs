@@ -186,6 +186,8 @@ fn build_one(kernel: Kernel, root: &KernelRoot, source: &Source, dir: &Path) -> 
     let status = make
         .status()
         .with_context(|| format!("cannot start {}", describe(&make)))?;
+    // It has the other end of the pipe: if the reader ended early, tar would wait for ever.
+    drop(make);
     pack.wait().context("tar")?;
     let log_text = fs::read_to_string(&log).unwrap_or_default();
     if !status.success() {

@@ -86,6 +86,8 @@ pub(super) fn start(boot: &Boot<'_>, files: &Files) -> Result<Running> {
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start {}", describe(&command)))?;
+    // It has the other end of the pipe: if the reader ended early, tar would wait for ever.
+    drop(command);
     pack.wait().context("tar")?;
     let serial = child.stdout.take().context("the console's pipe")?;
     Ok(Running {
