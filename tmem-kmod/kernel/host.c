@@ -185,6 +185,12 @@ static bool tmem_quiescent = true;
 static void tmem_maintain(struct work_struct *work);
 static DECLARE_DELAYED_WORK(tmem_maintenance, tmem_maintain);
 
+static void tmem_maintain_after(unsigned long delay)
+{
+	if (!READ_ONCE(tmem_quiescent))
+		queue_delayed_work(tmem_workqueue, &tmem_maintenance, delay);
+}
+
 static void tmem_maintain(struct work_struct *work)
 {
 	unsigned int step;
@@ -194,16 +200,12 @@ static void tmem_maintain(struct work_struct *work)
 			return;
 		cond_resched();
 	}
-	if (!READ_ONCE(tmem_quiescent))
-		queue_delayed_work(tmem_workqueue, &tmem_maintenance,
-				   TMEM_MAINTAIN_PAUSE);
+	tmem_maintain_after(TMEM_MAINTAIN_PAUSE);
 }
 
 void tmem_host_wake_maintenance(void)
 {
-	if (!READ_ONCE(tmem_quiescent))
-		queue_delayed_work(tmem_workqueue, &tmem_maintenance,
-				   TMEM_MAINTAIN_DELAY);
+	tmem_maintain_after(TMEM_MAINTAIN_DELAY);
 }
 
 /* -- references ---------------------------------------------------------- */

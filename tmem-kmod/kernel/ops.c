@@ -46,6 +46,27 @@ bool tmem_put(u32 pool, u64 object, u64 index, struct page *page, u64 cgroup)
 	return tmem_is_stored(report.outcome);
 }
 
+static struct tmem_report tmem_ask(u32 pool, u64 object, u64 index,
+				   struct page *page, bool take)
+{
+	bool traced = trace_tmem_get_enabled();
+	u64 start = traced ? ktime_get_ns() : 0;
+	void *contents = page_address(page);
+	struct tmem_report report;
+
+	if (take)
+		tmem_core_take(tmem_engine, pool, object, index, contents,
+			       &report);
+	else
+		tmem_core_get(tmem_engine, pool, object, index, contents,
+			      &report);
+	if (traced)
+		trace_tmem_get(pool, object, index, report.outcome,
+			       report.bytes, ktime_get_ns() - start,
+			       tmem_page_cgroup(page));
+	return report;
+}
+
 /**
  * tmem_get - ask the engine for a page
  * @pool: number of the pool
@@ -57,17 +78,7 @@ bool tmem_put(u32 pool, u64 object, u64 index, struct page *page, u64 cgroup)
  */
 u32 tmem_get(u32 pool, u64 object, u64 index, struct page *page)
 {
-	bool traced = trace_tmem_get_enabled();
-	u64 start = traced ? ktime_get_ns() : 0;
-	struct tmem_report report;
-
-	tmem_core_get(tmem_engine, pool, object, index, page_address(page),
-		      &report);
-	if (traced)
-		trace_tmem_get(pool, object, index, report.outcome,
-			       report.bytes, ktime_get_ns() - start,
-			       tmem_page_cgroup(page));
-	return report.outcome;
+	return tmem_ask(pool, object, index, page, false).outcome;
 }
 
 /**
@@ -84,16 +95,8 @@ u32 tmem_get(u32 pool, u64 object, u64 index, struct page *page)
  */
 u32 tmem_take(u32 pool, u64 object, u64 index, struct page *page)
 {
-	bool traced = trace_tmem_get_enabled();
-	u64 start = traced ? ktime_get_ns() : 0;
-	struct tmem_report report;
+	struct tmem_report report = tmem_ask(pool, object, index, page, true);
 
-	tmem_core_take(tmem_engine, pool, object, index, page_address(page),
-		       &report);
-	if (traced)
-		trace_tmem_get(pool, object, index, report.outcome,
-			       report.bytes, ktime_get_ns() - start,
-			       tmem_page_cgroup(page));
 	if (report.outcome == TMEM_HIT)
 		trace_tmem_flush(pool, object, index, TMEM_FLUSHED,
 				 report.bytes, 0, 0);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Error, Read as _, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -82,6 +84,13 @@ impl Child {
             let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
             libc::waitid(libc::P_PID, self.pid as u32, &raw mut info, flags) == 0
                 && info.si_pid() == 0
+        }
+    }
+
+    /// Waits until the work tells by a file how far it is, or has ended.
+    pub(crate) fn wait_for(&self, file: &str) {
+        while self.is_running() && !Path::new(file).exists() {
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -5,15 +5,10 @@ use tmem_common::sysfs;
 
 use super::USAGE;
 use super::args::{Global, Table, parse_assignment};
-use super::commands::{Watch, open, print, print_json};
-use super::table;
+use super::{configure, table};
 use crate::cgroups::{Cgroup, Cgroups};
 use crate::columns::{Cell, Column, usual};
-use crate::config;
 use crate::control::Control;
-use crate::json::Body;
-use crate::source::apply;
-use crate::text;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -90,25 +85,7 @@ fn list(global: &Global, options: &List) -> anyhow::Result<u8> {
 }
 
 fn set(global: &Global, path: &str, changes: &[(String, String)]) -> anyhow::Result<u8> {
-    let mut source = open(global, Watch::NOTHING)?;
-    let ram = source.ram_bytes()?;
-    let mut wanted = Vec::with_capacity(changes.len());
-    for (name, value) in changes {
-        match config::resolve(name, value, ram) {
-            Ok(value) => wanted.push((format!("{}.{path}.{name}", sysfs::CGROUPS), value)),
-            Err(error) => {
-                log::error!("{name}: {value:?}: {error}");
-                return Ok(USAGE);
-            }
-        }
-    }
-    let changes = apply(source.as_mut(), &wanted)?;
-    if global.json {
-        print_json(Body::Set {
-            changes: changes.iter().map(Into::into).collect(),
-        })?;
-    } else {
-        print(&text::changes(&changes, global.palette_for_stdout()))?;
-    }
-    Ok(0)
+    configure::change(global, changes, |name| {
+        format!("{}.{path}.{name}", sysfs::CGROUPS)
+    })
 }

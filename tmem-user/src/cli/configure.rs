@@ -14,12 +14,21 @@ use crate::text;
 
 /// `tmem set`.
 pub(super) fn set(global: &Global, set: &Set) -> anyhow::Result<u8> {
+    change(global, &set.changes, str::to_owned)
+}
+
+/// Makes changes that were named on the command line; `key_of` gives the key that a name stands for.
+pub(super) fn change(
+    global: &Global,
+    changes: &[(String, String)],
+    key_of: impl Fn(&str) -> String,
+) -> anyhow::Result<u8> {
     let mut source = open(global, Watch::NOTHING)?;
     let ram = source.ram_bytes()?;
-    let mut wanted = Vec::with_capacity(set.changes.len());
-    for (key, value) in &set.changes {
+    let mut wanted = Vec::with_capacity(changes.len());
+    for (key, value) in changes {
         match config::resolve(key, value, ram) {
-            Ok(resolved) => wanted.push((key.clone(), resolved)),
+            Ok(resolved) => wanted.push((key_of(key), resolved)),
             Err(error) => {
                 log::error!("{key}: {value:?}: {error}");
                 return Ok(USAGE);

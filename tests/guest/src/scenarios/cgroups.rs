@@ -38,9 +38,7 @@ fn owner(stage: &Stage, group: &Cgroup, seed: u64, file: &str) -> Result<Child> 
         region.check_all(stage.tally);
         Ok(())
     })?;
-    while worker.is_running() && !Path::new(file).exists() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    worker.wait_for(file);
     ensure!(Path::new(file).exists(), "the worker of {file} has ended");
     Ok(worker)
 }

@@ -86,9 +86,7 @@ fn owner(stage: &Stage, seed: u64, file: &str, busy: bool) -> Result<Child> {
         region.check_all(stage.tally);
         Ok(())
     })?;
-    while worker.is_running() && !Path::new(file).exists() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    worker.wait_for(file);
     Ok(worker)
 }
 
