@@ -358,9 +358,11 @@ static struct tmem_hook_result tmem_readahead(struct tmem_hook *hook,
 				return tmem_hook_return(hook, true, 0);
 			}
 		}
-		tmem_readahead_at(rac, index, end);
-		/* Gives back the reference that readahead holds. */
-		readahead_folio(rac);
+		/*
+		 * The reference that readahead holds; readahead_folio() would
+		 * give it back, too, but look the folio up once more.
+		 */
+		folio_put(folio);
 		folio_unlock(folio);
 		index += nr;
 		run = index;

@@ -568,12 +568,13 @@ impl<H: Host> Engine<H> {
         match page.body {
             Body::Fill(_) => {}
             _ if !H::KEEPS_DATA => {}
-            // SAFETY: the frame was taken for this entry, which nobody else can reach yet.
-            Body::Raw(frame) => unsafe {
+            Body::Raw(frame) => {
                 debug_assert_eq!(data.len(), PAGE);
-                let target = self.memory.page(frame);
-                core::ptr::copy_nonoverlapping(data.as_ptr(), target, data.len());
-            },
+                if let Some(from) = data.first_chunk() {
+                    // SAFETY: the frame was taken for this entry, which nobody else can reach yet.
+                    codec::copy(from, unsafe { &mut *self.memory.page(frame).cast() });
+                }
+            }
             // SAFETY: the slot was allocated for this entry, which nobody else can reach yet.
             Body::Slot(slot) => unsafe { store::write(&self.memory, slot.site, data) },
         }
@@ -815,10 +816,8 @@ impl<H: Host> Engine<H> {
     /// The frame is that of an entry, and stable.
     #[inline(always)]
     unsafe fn read_raw(&self, frame: Frame, page: &mut Page) {
-        // SAFETY: the frame's page is valid by the caller's promise, and `page` is the caller's alone.
-        unsafe {
-            core::ptr::copy_nonoverlapping(self.memory.page(frame), page.as_mut_ptr(), PAGE);
-        }
+        // SAFETY: the frame's page is valid by the caller's promise.
+        codec::copy(unsafe { &*self.memory.page(frame).cast() }, page);
     }
 
     /// The destination of a get is seldom in the caches, and can come while the entry is looked up.
