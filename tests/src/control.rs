@@ -3,7 +3,7 @@
 //! docs/internals/file-hooks.md says what each is.
 
 /// All of them, by name; several are separated by `+` in a scenario. With `no_records`,
-/// `no_drop_caches`, `slow` and `held_open` alone no page may get stale.
+/// `no_drop_caches`, `slow`, `held_open` and `busy_page` alone no page may get stale.
 pub const FILE_CONTROLS: &[&str] = &[
     "no_truncate",
     "no_invalidate_range",
@@ -16,9 +16,11 @@ pub const FILE_CONTROLS: &[&str] = &[
     "no_delete",
     "no_dirty",
     "no_taint",
+    "no_errors",
     "no_withdraw",
     "no_change",
     "no_records",
     "slow",
     "held_open",
+    "busy_page",
 ];

@@ -375,9 +375,6 @@ const fn file_ibt(name: &'static str, quick: &'static str, soak: &'static str) -
 /// Where the module takes file pages.
 const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
 
-/// Where F2FS may take part.
-const F2FS_KERNELS: &[Kernel] = &[Kernel::V6_12, Kernel::V7_2];
-
 /// The machine of the file scenarios; they share its boots.
 const fn file(
     name: &'static str,
@@ -456,7 +453,9 @@ const fn broken_on_6_12(name: &'static str, quick: &'static str) -> Scenario {
 
 /// Of the stress with the module.
 const KEPT: &str = "operations=800";
-const KEPT_SOAK: &str = "operations=110000";
+/// A round of the soak: other things than operations are done less often than in a short run,
+/// in which each of them has to happen.
+const KEPT_SOAK: &str = "operations=10000,pages=48,reads=1,reclaim=12,disturb=1000";
 /// Of the stress without it.
 const PLAIN: &str = "operations=500";
 
@@ -524,10 +523,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ..file("file_mounts", FileSystem::Ext4, "", "")
     },
     file_on_6_12("file_refused", ""),
-    Scenario {
-        kernels: F2FS_KERNELS,
-        ..rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", "")
-    },
+    rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
     file_on_6_12("file_unwanted", ""),
     file_on_6_12("file_shrink", ""),
     file_on_6_12("file_whoever_reads", ""),
@@ -574,31 +570,39 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     file("file_xfs", FileSystem::Xfs, KEPT, KEPT_SOAK),
     file("file_btrfs", FileSystem::Btrfs, KEPT, KEPT_SOAK),
+    // Readers that race with changes find what is nobody's there, without the module too.
     Scenario {
         kernels: &[Kernel::V6_12],
-        ..rare("file_plain_f2fs", FileSystem::F2fs, PLAIN, "")
+        ..rare(
+            "file_plain_f2fs",
+            FileSystem::F2fs,
+            "operations=500,readers=0",
+            "",
+        )
     },
-    Scenario {
-        kernels: F2FS_KERNELS,
-        ..rare("file_f2fs", FileSystem::F2fs, "operations=500", KEPT_SOAK)
-    },
+    rare(
+        "file_f2fs",
+        FileSystem::F2fs,
+        "operations=500,readers=0",
+        "operations=10000,readers=0,pages=48,reclaim=12,disturb=1000",
+    ),
     file(
         "file_loop",
         FileSystem::Ext4,
         "operations=400,top=loop",
-        "operations=20000,top=loop",
+        "operations=2000,pages=48,reads=1,reclaim=12,disturb=1000,top=loop",
     ),
     file(
         "file_overlay",
         FileSystem::Xfs,
         "operations=400,top=overlay",
-        "operations=20000,top=overlay",
+        "operations=2000,pages=48,reads=1,reclaim=12,disturb=1000,top=overlay",
     ),
     file(
         "file_reload",
         FileSystem::Ext4,
         "operations=800,reload=1",
-        "operations=20000,reload=1",
+        "operations=2000,pages=48,reads=1,reclaim=12,reload=1",
     ),
     Scenario {
         kernels: &[Kernel::V6_12],
@@ -606,18 +610,18 @@ pub const SCENARIOS: &[Scenario] = &[
             "file_policies",
             FileSystem::Ext4,
             "operations=300,policies=1",
-            "operations=20000,policies=1",
+            "operations=2000,pages=48,reads=1,reclaim=12,policies=1",
         )
     },
     Scenario {
         kernels: &[Kernel::V6_12],
         programs: true,
-        ..file("file_fio", FileSystem::Ext4, "mib=24", "mib=60")
+        ..file("file_fio", FileSystem::Ext4, "mib=24", "mib=24")
     },
     Scenario {
         kernels: &[Kernel::V6_12],
         programs: true,
-        ..file("file_stress_ng", FileSystem::Xfs, "seconds=1", "seconds=60")
+        ..file("file_stress_ng", FileSystem::Xfs, "seconds=1", "seconds=5")
     },
     file(
         "file_no_memory",
@@ -662,6 +666,41 @@ pub const SCENARIOS: &[Scenario] = &[
     broken_on_6_12(
         "file_control_no_change",
         "break_hook=held_open+no_change,moment=after_cut",
+    ),
+    file_on_6_12("file_moved", ""),
+    broken_on_6_12("file_control_no_swap_extents", "break_hook=no_swap_extents"),
+    // Of a hook and a guard that cover each other, each alone, and neither.
+    Scenario {
+        kernels: &[Kernel::V7_2],
+        ..file(
+            "file_cloned",
+            FileSystem::Btrfs,
+            "tunable.file_ctime_guard=0",
+            "",
+        )
+    },
+    Scenario {
+        kernels: &[Kernel::V7_2],
+        ..file(
+            "file_cloned_ctime",
+            FileSystem::Btrfs,
+            "break_hook=no_invalidate_inode",
+            "",
+        )
+    },
+    Scenario {
+        kernels: &[Kernel::V7_2],
+        ..broken(
+            "file_control_no_invalidate_inode",
+            FileSystem::Btrfs,
+            "break_hook=no_invalidate_inode,tunable.file_ctime_guard=0",
+        )
+    },
+    file_on_6_12("file_busy", "break_hook=held_open+busy_page+no_errors"),
+    file_on_6_12("file_busy_error", "break_hook=held_open+busy_page+no_taint"),
+    broken_on_6_12(
+        "file_control_no_taint",
+        "break_hook=held_open+busy_page+no_errors+no_taint",
     ),
     Scenario {
         expects: Expect::Fail("after POSIX_FADV_DONTNEED"),

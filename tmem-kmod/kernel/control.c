@@ -41,11 +41,13 @@ static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_DELETE] = "no_delete",
 	[TMEM_BREAK_DIRTY] = "no_dirty",
 	[TMEM_BREAK_TAINT] = "no_taint",
+	[TMEM_BREAK_ERRORS] = "no_errors",
 	[TMEM_BREAK_WITHDRAW] = "no_withdraw",
 	[TMEM_BREAK_CHANGE] = "no_change",
 	[TMEM_BREAK_RECORDS] = "no_records",
 	[TMEM_BREAK_PACE] = "slow",
 	[TMEM_BREAK_HOLD] = "held_open",
+	[TMEM_BREAK_BUSY] = "busy_page",
 };
 
 /* A bit for each. */
@@ -97,6 +99,19 @@ int tmem_control_init(void)
 bool tmem_breaks(enum tmem_break what)
 {
 	return tmem_broken & BIT(what);
+}
+
+/**
+ * tmem_breaks_busy - whether an invalidation is to find its pages in use
+ *
+ * Context: any.
+ */
+bool tmem_breaks_busy(void)
+{
+	static atomic_t turn;
+
+	return tmem_breaks(TMEM_BREAK_BUSY) &&
+	       !(atomic_inc_return(&turn) & 1);
 }
 
 /**

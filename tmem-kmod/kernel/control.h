@@ -43,6 +43,8 @@ enum tmem_break {
 	TMEM_BREAK_DIRTY,
 	/* A file whose pages could not be invalidated goes on to be put. */
 	TMEM_BREAK_TAINT,
+	/* So does one whose mapping has an error. */
+	TMEM_BREAK_ERRORS,
 	/* Pages that became stale while they were on their way are kept. */
 	TMEM_BREAK_WITHDRAW,
 	/* Puts and gets go on while the contents of the file are changed. */
@@ -57,11 +59,17 @@ enum tmem_break {
 	TMEM_BREAK_PACE,
 	/* The same, but every such moment lasts, and for longer: whoever waits for one meets it. */
 	TMEM_BREAK_HOLD,
+	/*
+	 * Every second invalidation, which is the one after a direct write, finds its pages in use and
+	 * leaves them in the page cache.
+	 */
+	TMEM_BREAK_BUSY,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL
 int tmem_control_init(void);
 bool tmem_breaks(enum tmem_break what);
+bool tmem_breaks_busy(void);
 void tmem_linger(void);
 #else
 static inline int tmem_control_init(void)
@@ -70,6 +78,11 @@ static inline int tmem_control_init(void)
 }
 
 static inline bool tmem_breaks(enum tmem_break what)
+{
+	return false;
+}
+
+static inline bool tmem_breaks_busy(void)
 {
 	return false;
 }

@@ -731,7 +731,7 @@ bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 
 	if (!tmem_folio_is_clean(folio) || !tmem_file_eligible(inode) ||
 	    !inode->i_nlink || mapping_exiting(mapping) ||
-	    READ_ONCE(mapping->wb_err))
+	    (READ_ONCE(mapping->wb_err) && !tmem_breaks(TMEM_BREAK_ERRORS)))
 		return false;
 	*span = (struct tmem_span) {
 		.mapping = mapping,

@@ -16,7 +16,6 @@
 #include <linux/pagemap.h>
 #include <linux/tracepoint.h>
 #include <linux/uio.h>
-#include <linux/version.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -189,8 +188,6 @@ static const char *tmem_f2fs_refusal(struct super_block *sb)
 	struct buffer_head *block;
 	bool compresses;
 
-	if (LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
-		return "f2fs before Linux 6.12: not known to be safe";
 	block = sb_bread(sb, 0);
 	if (!block)
 		return "its super block cannot be read";
@@ -482,7 +479,8 @@ TMEM_HOOK_FUNCTION(invalidate_range)
 	if (tmem_breaks(TMEM_BREAK_INVALIDATE_RANGE))
 		return tmem_hook_return(hook, false, 0);
 	tmem_file_change_begin(mapping, second, third, &span);
-	result = tmem_hook_call(tmem_resume_invalidate_range, first, second,
+	result = tmem_breaks_busy() ? -EBUSY :
+		 tmem_hook_call(tmem_resume_invalidate_range, first, second,
 				third, fourth);
 	if ((int)result && !tmem_breaks(TMEM_BREAK_TAINT))
 		tmem_file_taint(mapping);

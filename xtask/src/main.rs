@@ -84,8 +84,9 @@ enum Chore {
     },
     /// The scenarios with more operations, again and again
     Soak {
-        /// Only scenarios whose name has this in it; `packages`: the packages in clean Debian roots
-        topic: Option<String>,
+        /// Only scenarios whose name has one of these in it; `packages` alone: the packages in clean Debian roots
+        #[arg(value_name = "TOPIC")]
+        topics: Vec<String>,
         /// For how long: 90s, 30m, 2h; a round that has begun is finished
         #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = soak::parse_time)]
         time: Duration,
@@ -218,14 +219,14 @@ fn chore(chore: &Chore) -> Result<ExitCode> {
         Chore::Corpus(args) => corpus::run(args)?,
         Chore::Run { kernel } => run::run(*kernel)?,
         Chore::Soak {
-            topic,
+            topics,
             time,
             seed,
             kernels,
             machine,
         } => {
             let selection = soak::Selection {
-                topic: topic.clone(),
+                topics: topics.clone(),
                 time: *time,
                 seed: *seed,
                 kernels: all_if_empty(kernels),

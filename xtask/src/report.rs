@@ -60,7 +60,7 @@ impl Test {
         self
     }
 
-    /// The pages that it stored and verified, as its results (JSON objects) say.
+    /// What it did to files and pages, as its results (JSON objects) say.
     pub(crate) fn with_data(mut self, data: &[String]) -> Self {
         self.pages = data
             .iter()
@@ -86,9 +86,11 @@ impl Test {
     }
 }
 
-/// What a scenario did to pages.
+/// What a scenario did to files and pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pages {
+    operations: u64,
+    hits: u64,
     stores: u64,
     verified: u64,
     bad: u64,
@@ -99,6 +101,8 @@ impl Pages {
         let object: Value = serde_json::from_str(json).unwrap_or_default();
         let number = |key: &str| object[key].as_u64().unwrap_or_default();
         Self {
+            operations: number("operations"),
+            hits: number("hits"),
             stores: number("stores"),
             verified: number("verified"),
             bad: number("bad"),
@@ -107,6 +111,8 @@ impl Pages {
 
     fn plus(self, other: Self) -> Self {
         Self {
+            operations: self.operations + other.operations,
+            hits: self.hits + other.hits,
             stores: self.stores + other.stores,
             verified: self.verified + other.verified,
             bad: self.bad + other.bad,
@@ -116,6 +122,9 @@ impl Pages {
 
 impl fmt::Display for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.operations > 0 {
+            write!(f, "{} operations, {} hits, ", self.operations, self.hits)?;
+        }
         write!(
             f,
             "{} stores, {} pages verified, {} bad",
@@ -267,10 +276,12 @@ mod tests {
             r#"{"stores":5,"verified":7,"bad":0}"#.to_owned(),
             r#"{"seconds":1}"#.to_owned(),
         ];
+        let stress = r#"{"operations":3,"hits":2,"stores":1}"#.to_owned();
         for place in ["6.1", "6.12", "6.12"] {
             report.add(Test::new("a", place, Duration::ZERO).with_data(&data));
         }
         report.add(Test::new("b", "native", Duration::ZERO));
+        report.add(Test::new("c", "7.2", Duration::ZERO).with_data(&[stress]));
         let pages: Vec<String> = report
             .pages()
             .iter()
@@ -280,7 +291,8 @@ mod tests {
             pages,
             [
                 "6.1: 5 stores, 7 pages verified, 0 bad",
-                "6.12: 10 stores, 14 pages verified, 0 bad"
+                "6.12: 10 stores, 14 pages verified, 0 bad",
+                "7.2: 3 operations, 2 hits, 1 stores, 0 pages verified, 0 bad"
             ]
         );
     }

@@ -16,8 +16,8 @@ use crate::scenarios::{self, Settings};
 /// What to soak.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
-    /// Part of the scenarios' names.
-    pub(crate) topic: Option<String>,
+    /// Parts of the scenarios' names, any of which selects; empty: all.
+    pub(crate) topics: Vec<String>,
     /// A round that has begun is finished.
     pub(crate) time: Duration,
     /// Of the first round; the next ones count up from it.
@@ -30,7 +30,7 @@ pub(crate) struct Selection {
 
 /// Soaks; whether all rounds passed. Stops after the first round that did not.
 pub(crate) fn run(selection: &Selection) -> Result<bool> {
-    if selection.topic.as_deref() == Some(installed::TOPIC) {
+    if selection.topics == [installed::TOPIC] {
         return installed::run(&selection.kernels);
     }
     let first = match selection.seed {
@@ -39,14 +39,14 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
     };
     let mut settings = Settings {
         effort: Effort::Soak,
-        filters: selection.topic.iter().cloned().collect(),
+        filters: selection.topics.clone(),
         machines: vec![selection.machine],
         seed: first,
     };
     if scenarios::machines(&selection.kernels, &settings).is_empty() {
         bail!(
-            "no scenario with soak parameters matches {}",
-            selection.topic.as_deref().unwrap_or("this")
+            "no scenario with soak parameters matches {:?}",
+            selection.topics
         );
     }
     let nightly = prepare(&Needs {
@@ -90,7 +90,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
 
 /// The arguments of this soak, but for seed and time.
 fn repeat(selection: &Selection) -> String {
-    let mut words: Vec<String> = selection.topic.iter().cloned().collect();
+    let mut words = selection.topics.clone();
     if selection.kernels.len() < Kernel::ALL.len() {
         words.extend(selection.kernels.iter().map(|k| format!("--kernel {k}")));
     }

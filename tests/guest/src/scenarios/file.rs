@@ -32,6 +32,9 @@ fn plan(context: &Context) -> Result<Plan> {
         files: number("files", 6)? as usize,
         pages: number("pages", 96)? as usize,
         readers: number("readers", 2)? as usize,
+        reads: number("reads", 2)?.max(1),
+        reclaim: number("reclaim", 4)? as usize,
+        disturb: number("disturb", 60)? as usize,
         whole: number("whole", 1)? == 1,
         spoil: match context.option("spoil") {
             None => None,
@@ -287,10 +290,11 @@ fn with_module(context: &Context, module: &'static str) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs `work` on the scenario's file system, which takes part unless the parameter
-/// `backend` is `disk`, and reports. `hits`: whether pages have to come from the module.
+/// Runs `work` on the scenario's file system, which takes part with that module unless the
+/// parameter `backend` is `disk`, and reports. `hits`: whether pages have to come from the module.
 pub(super) fn with_place(
     context: &Context,
+    module: &'static str,
     hits: bool,
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
@@ -299,7 +303,7 @@ pub(super) fn with_place(
         work()?;
         return place.unmount().context("at the end");
     }
-    let kept = Kept::new(context, MODULE);
+    let kept = Kept::new(context, module);
     kept.load()?;
     kept.add()?;
     work()?;

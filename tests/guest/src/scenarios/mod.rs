@@ -1,6 +1,7 @@
 //! The scenarios by name. Each runs in a process of its own, so that a crash or a
 //! panic ends nothing but the scenario.
 
+mod behind;
 mod cgroups;
 mod contents;
 mod control;
@@ -99,6 +100,14 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_control_no_truncate", file::broken),
     ("file_control_no_direct", file::broken),
     ("file_cut", cut::cut),
+    ("file_moved", behind::moved),
+    ("file_control_no_swap_extents", behind::moved),
+    ("file_cloned", behind::cloned),
+    ("file_cloned_ctime", behind::cloned),
+    ("file_control_no_invalidate_inode", behind::cloned),
+    ("file_busy", behind::busy),
+    ("file_busy_error", behind::busy),
+    ("file_control_no_taint", behind::busy),
     ("file_control_no_withdraw", cut::cut),
     ("file_control_no_change", cut::cut),
     ("file_control_no_try_invalidate", reread::unwanted),

@@ -11,6 +11,7 @@ use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tmem_tests::protocol::MODULE;
 
 use super::file;
 use crate::cgroup::Cgroup;
@@ -54,7 +55,7 @@ pub(super) fn fio(context: &Context) -> Result<()> {
     ];
     let size = format!("--size={}m", context.number("mib")?);
     let seed = format!("--randseed={}", context.seed);
-    file::with_place(context, true, || {
+    file::with_place(context, MODULE, true, || {
         for (name, way) in WAYS {
             let job = format!("--name={name}");
             let mut arguments = vec![
@@ -94,7 +95,7 @@ pub(super) fn stress_ng(context: &Context) -> Result<()> {
     // Each; some do not count what they do, so that they would not end by themselves.
     let seconds = context.number("seconds")?.to_string();
     let seed = context.seed.to_string();
-    file::with_place(context, false, || {
+    file::with_place(context, MODULE, false, || {
         for (stressor, more) in STRESSORS {
             let name = format!("--{stressor}");
             let mut arguments = vec![

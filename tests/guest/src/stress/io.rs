@@ -128,7 +128,7 @@ const fn request<T>(direction: u64, kind: u8, number: u8) -> u64 {
 }
 
 /// FICLONERANGE: both files share the blocks of the range from now on.
-pub(super) fn clone_range(
+pub(crate) fn clone_range(
     from: &File,
     from_offset: usize,
     to: &File,
@@ -155,7 +155,7 @@ pub(super) fn clone_range(
 
 /// EXT4_IOC_MOVE_EXT: moves blocks of a file to the blocks that `donor` has at the same
 /// place. Returns the number of blocks moved.
-pub(super) fn ext4_move(file: &File, donor: &File, first: usize, blocks: usize) -> Result<u64> {
+pub(crate) fn ext4_move(file: &File, donor: &File, first: usize, blocks: usize) -> Result<u64> {
     #[repr(C)]
     struct MoveExtent {
         reserved: u32,

@@ -5,6 +5,9 @@
 //!
 //! Each worker has files of its own, so what it does follows from the seed alone; what
 //! readers and reclaim meet does not. The first thing that is wrong stops everybody.
+//!
+//! All go by the workers' operations and not by the clock, so that a slow machine meets as
+//! much of the others as a fast one.
 
 mod cell;
 mod io;
@@ -27,8 +30,11 @@ use self::worker::Worker;
 use crate::cgroup::Cgroup;
 use crate::content::Rng;
 
-pub(crate) use self::io::drop_pages;
+pub(crate) use self::io::{clone_range, drop_pages, ext4_move};
 pub(crate) use self::place::{BASE, LOOP, Place, TOP, Top, clean_up};
+
+/// Between two looks at how far the workers are.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What is made wrong on purpose, to prove that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +60,12 @@ pub(crate) struct Plan {
     pub(crate) pages: usize,
     /// Racing readers.
     pub(crate) readers: usize,
+    /// Most reads that they do for each operation, all together.
+    pub(crate) reads: u64,
+    /// Operations from one reclaim to the next, on average.
+    pub(crate) reclaim: usize,
+    /// Operations from one disturbance to the next, on average.
+    pub(crate) disturb: usize,
     /// Whether the file system is frozen, remounted and mounted anew.
     pub(crate) whole: bool,
     /// What is made wrong.
@@ -124,6 +136,13 @@ impl World<'_> {
 
     fn alone(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so many operations were done, or everybody stops.
+    fn wait_for(&self, operations: u64) {
+        while self.operations.load(Relaxed) < operations && !self.stopped() {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn stopped(&self) -> bool {
@@ -242,20 +261,22 @@ fn read_all(world: &World<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Takes clean pages from the group, a few or all, again and again.
+/// Takes clean pages from the group, a few or all, again and again. Mostly a few: what is
+/// met by an operation is one page on its way, and all of them cost as much as many operations.
 fn reclaim(world: &World<'_>, group: &Cgroup) -> Result<()> {
     let mut rng = Rng::new(world.plan.seed ^ 0x7ec1);
+    let mut next = 0;
     while !world.stopped() {
-        std::thread::sleep(Duration::from_millis(2 + rng.below(20) as u64));
+        next += 1 + rng.below(2 * world.plan.reclaim) as u64;
+        world.wait_for(next);
         if rng.below(3) == 0 {
             let _inside = world.enter();
             let folder = std::fs::File::open(place::BASE)?;
             io::sync_file_system(&folder).context("syncfs")?;
         }
-        match rng.below(4) {
-            0 => group.reclaim(256 << 10)?,
-            1 => group.reclaim(2 << 20)?,
-            _ => group.reclaim_all()?,
+        match rng.below(12) {
+            0 => group.reclaim_all()?,
+            _ => group.reclaim((1 + rng.below(64) as u64) * 4096)?,
         }
     }
     Ok(())
@@ -264,10 +285,12 @@ fn reclaim(world: &World<'_>, group: &Cgroup) -> Result<()> {
 /// Does to the whole file system what can be done to it.
 fn disturb(world: &World<'_>, surroundings: &dyn Surroundings) -> Result<()> {
     let mut rng = Rng::new(world.plan.seed ^ 0xd157);
-    while !world.stopped() {
-        let end = Instant::now() + Duration::from_millis(200 + rng.below(800) as u64);
-        while Instant::now() < end && !world.stopped() {
-            std::thread::sleep(Duration::from_millis(10));
+    let mut next = 0;
+    loop {
+        next += 1 + rng.below(2 * world.plan.disturb) as u64;
+        world.wait_for(next);
+        if world.stopped() {
+            return Ok(());
         }
         surroundings.disturb(&mut rng)?;
         world.disturbances.fetch_add(1, Relaxed);
@@ -296,5 +319,4 @@ fn disturb(world: &World<'_>, surroundings: &dyn Surroundings) -> Result<()> {
             _ => {}
         }
     }
-    Ok(())
 }

@@ -171,6 +171,7 @@ impl<'a> Reader<'a> {
     pub(super) fn run(&mut self) -> Result<()> {
         let world = self.world;
         while !world.stopped() {
+            world.wait_for(world.reads.load(Relaxed) / world.plan.reads);
             let _inside = world.enter();
             let slot = self.rng.below(world.slots.len());
             let handle = self.open(slot)?;

@@ -206,8 +206,11 @@ impl<'a> Worker<'a> {
         // A little more than what was touched, so that its borders are seen.
         let before = self.rng.below(PAGE_CELLS);
         let after = self.rng.below(PAGE_CELLS);
-        let range =
-            touched.start.saturating_sub(before)..(touched.end + after).clamp(1, self.capacity());
+        let first = touched
+            .start
+            .saturating_sub(before)
+            .min(self.capacity() - 1);
+        let range = first..(touched.end + after).clamp(first + 1, self.capacity());
         let how = How::choose(&mut self.rng);
         let file = self.open(slot)?;
         file.check(self.world, &self.queue, range, how)
@@ -534,24 +537,26 @@ impl<'a> Worker<'a> {
         Ok(range)
     }
 
-    /// Moves the file's blocks; its content stays.
+    /// Moves some of the file's blocks; its content stays.
     fn defragment(&mut self, slot: usize, file: &Handle) -> Result<Range<usize>> {
         let size = file.inode.size();
         if size == 0 {
             return Ok(0..0);
         }
-        file.inode.note("defragment".into(), 0..size);
         if self.world.abilities.defragment == Defragment::Btrfs {
+            file.inode.note("defragment".into(), 0..size);
             io::btrfs_defragment(&file.buffered)?;
             return Ok(self.range(size));
         }
+        let block = self.world.abilities.block;
+        let end = (size * CELL).next_multiple_of(block) / CELL;
+        let range = self.aligned_range(end, self.block_cells(), 16 * PAGE_CELLS);
+        file.inode.note("defragment".into(), range.clone());
         let path = self.world.slot(slot).path.with_extension("donor");
         let donor = create(&path)?;
-        let bytes = (size * CELL).next_multiple_of(self.world.abilities.block);
-        let moved = io::allocate(&donor, 0, 0, bytes).and_then(|()| {
-            let blocks = bytes / self.world.abilities.block;
-            io::ext4_move(&file.buffered, &donor, 0, blocks)
-        });
+        let (first, length) = (range.start * CELL, range.len() * CELL);
+        let moved = io::allocate(&donor, 0, first, length)
+            .and_then(|()| io::ext4_move(&file.buffered, &donor, first / block, length / block));
         fs::remove_file(&path)?;
         match moved {
             // Nothing but holes, or a page that a reader holds just now.
@@ -560,7 +565,7 @@ impl<'a> Worker<'a> {
                 other.context("EXT4_IOC_MOVE_EXT")?;
             }
         }
-        Ok(self.range(size))
+        Ok(range.start..range.end.min(self.capacity()))
     }
 
     /// Operations on names; readers keep the files they have open.

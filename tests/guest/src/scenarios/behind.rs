@@ -1,0 +1,169 @@
+//! The disk changes behind the page cache: blocks of a file are exchanged with another's, or
+//! shared with it, while the page cache has nothing of it; or a page cannot be dropped
+//! from the page cache when the disk below it is written. What is read afterwards is what
+//! is on the disk.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tmem_common::PAGE_SIZE;
+use tmem_tests::content::{self, Page};
+use tmem_tests::protocol::{CONTROL_MODULE, MODULE};
+
+use super::file::with_place;
+use crate::cgroup::Cgroup;
+use crate::context::Context;
+use crate::stress::{BASE, clone_range, ext4_move};
+use crate::{process, sys};
+
+/// Times that it is done. Where nothing is broken all must do; where something is, one has to show it.
+const ROUNDS: u32 = 4;
+/// After this a change of a file shows in its ctime.
+const TICKS: Duration = Duration::from_millis(100);
+
+/// EXT4_IOC_MOVE_EXT, of which the second file gets the first one's old blocks.
+pub(super) fn moved(context: &Context) -> Result<()> {
+    replaced(context, |from, to| {
+        ext4_move(from, to, 0, 1).context("EXT4_IOC_MOVE_EXT")?;
+        Ok(())
+    })
+}
+
+/// FICLONERANGE over what is there.
+pub(super) fn cloned(context: &Context) -> Result<()> {
+    replaced(context, |from, to| {
+        clone_range(from, 0, to, 0, PAGE_SIZE).context("FICLONERANGE")
+    })
+}
+
+/// Reads the second of two files after `change` gave it other blocks.
+fn replaced(context: &Context, change: impl Fn(&File, &File) -> Result<()>) -> Result<()> {
+    each_round(context, |group, seed, round| {
+        let from = OnePage::new(FROM, seed, round)?;
+        let to = OnePage::new(TO, seed, round)?;
+        to.put(group)?;
+        change(&from.file, &to.file)?;
+        to.same_as_disk()
+    })
+}
+
+/// A direct write, after which the page cache keeps a page that was read meanwhile, since it
+/// cannot be dropped (`busy_page`). The control's module holds the moment open for that read.
+pub(super) fn busy(context: &Context) -> Result<()> {
+    each_round(context, |group, seed, round| {
+        let page = OnePage::new(TO, seed, round)?;
+        let mut new = Aligned([0; PAGE_SIZE]);
+        fill(&mut new.0, FROM, seed, round);
+        let writer = process::spawn(|| Ok(page.direct.write_all_at(&new.0, 0)?))?;
+        for _ in 0..1000 {
+            if !sys::is_cached(&page.file, 0)? {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        page.read()?;
+        writer.join()?;
+        group.reclaim_all()?;
+        page.same_as_disk()
+    })
+}
+
+/// Runs `round` several times with pages kept in the module that the parameters ask for.
+fn each_round(context: &Context, round: impl Fn(&Cgroup, u64, u32) -> Result<()>) -> Result<()> {
+    let module = match context.option("break_hook") {
+        Some(_) => CONTROL_MODULE,
+        None => MODULE,
+    };
+    with_place(context, module, true, || {
+        let group = Cgroup::new("behind", 64)?;
+        group.enter()?;
+        let kept = OnePage::new(KEPT, context.seed, 0)?;
+        kept.put(&group)?;
+        kept.same_as_disk()?;
+        (0..ROUNDS).try_for_each(|number| {
+            round(&group, context.seed, number).with_context(|| format!("round {number}"))
+        })
+    })
+}
+
+/// Memory that direct I/O takes.
+#[repr(C, align(4096))]
+struct Aligned(Page);
+
+/// The files of a round, and one that nothing is done to.
+const FROM: usize = 1;
+const TO: usize = 2;
+const KEPT: usize = 3;
+
+/// A file of one page, so that it is never in a large folio.
+struct OnePage {
+    file: File,
+    direct: File,
+    old: Page,
+}
+
+/// The content of a file's page: not zeros, and no other file's.
+fn fill(page: &mut Page, number: usize, seed: u64, round: u32) {
+    content::fill(page, seed, number, round);
+    page[0] = number as u8;
+}
+
+impl OnePage {
+    /// A new file, written and on the disk.
+    fn new(number: usize, seed: u64, round: u32) -> Result<Self> {
+        let path = Path::new(BASE).join(format!("page{number}.{round}"));
+        let open = |flags| {
+            File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(flags == 0)
+                .custom_flags(flags)
+                .open(&path)
+                .with_context(|| path.display().to_string())
+        };
+        let (file, direct) = (open(0)?, open(libc::O_DIRECT)?);
+        let mut old = [0; PAGE_SIZE];
+        fill(&mut old, number, seed, round);
+        file.write_all_at(&old, 0)?;
+        file.sync_all()?;
+        std::thread::sleep(TICKS);
+        Ok(Self { file, direct, old })
+    }
+
+    /// Has its page leave the page cache.
+    fn put(&self, group: &Cgroup) -> Result<()> {
+        group.reclaim_all()?;
+        ensure!(
+            !sys::is_cached(&self.file, 0)?,
+            "the page was not reclaimed"
+        );
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Page> {
+        let mut page = [0; PAGE_SIZE];
+        self.file.read_exact_at(&mut page, 0)?;
+        Ok(page)
+    }
+
+    /// Reads it, and compares that with what is on the disk.
+    fn same_as_disk(&self) -> Result<()> {
+        let found = self.read()?;
+        let mut disk = Aligned([0; PAGE_SIZE]);
+        self.direct.read_exact_at(&mut disk.0, 0)?;
+        ensure!(
+            found == disk.0,
+            "bad bytes: read is {}, and not what is on the disk",
+            if found == self.old {
+                "what stood there before"
+            } else {
+                "something else"
+            }
+        );
+        Ok(())
+    }
+}
