@@ -544,7 +544,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "file_plain_ext4_journal",
         FileSystem::Ext4Journal,
         PLAIN,
-        "",
+        KEPT_SOAK,
     ),
     file("file_plain_xfs", FileSystem::Xfs, PLAIN, ""),
     file("file_plain_btrfs", FileSystem::Btrfs, PLAIN, ""),

@@ -160,9 +160,10 @@ impl Place {
                 ..ext4
             },
             FileSystem::Ext4Journal => Abilities {
-                // Before 6.4 writeback takes pages whose data is in a transaction for clean,
-                // and shifting extents then loses them, with no module loaded.
-                shift: self.kernel >= (6, 4),
+                // Shifting extents loses data before 6.4, and shifting and zeroing bring older
+                // contents back on 7.2, with no module loaded.
+                shift: self.kernel >= (6, 4) && self.kernel < (7, 2),
+                allocate: self.kernel < (7, 2),
                 defragment: Defragment::Never,
                 ..ext4
             },
