@@ -698,6 +698,8 @@ impl<H: Host> Engine<H> {
             }
             let entry = records.entry(id);
             let body = entry.body();
+            // Here, since later a locked instruction would wait for the copy's stores, or the page's.
+            home.count(Outcome::Hit);
             match body {
                 Body::Fill(_) => {}
                 _ if !H::KEEPS_DATA => {}
@@ -710,8 +712,6 @@ impl<H: Host> Engine<H> {
                 },
             }
             let in_order = shard.part.read_ahead(&records, handle, entry);
-            // Here, since after the page was decoded a locked instruction would wait for its stores.
-            home.count(Outcome::Hit);
             if let Some(policy) = home.policy() {
                 let aged = self.aged(&records);
                 shard.part.touch(&aged, policy, id, handle.pool);

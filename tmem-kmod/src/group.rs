@@ -75,8 +75,10 @@ struct Group {
 /// The cgroups. Valid, and empty, when all bytes are zero.
 pub(crate) struct Groups {
     sets: [[Group; WAYS]; SETS],
-    /// Sum of the weights that were given.
+    /// Sum of the weights that were given. Changes under the store lock, as the next.
     weights: AtomicU64,
+    /// What the cgroups with these weights hold, in units of [`UNIT`].
+    weighted: AtomicU64,
 }
 
 /// Whether a page was counted with its pool's and its owner's, or why not.
@@ -106,20 +108,6 @@ impl Group {
     #[inline(always)]
     fn is_of(&self, id: u32) -> bool {
         self.id.load(Relaxed) == id
-    }
-
-    /// Caller must hold the store lock.
-    #[inline(always)]
-    fn add(&self, kind: usize, cost: u64) {
-        let held = &self.held[kind];
-        held.store(held.load(Relaxed) + cost, Relaxed);
-    }
-
-    /// Caller must hold the store lock.
-    #[inline(always)]
-    fn subtract(&self, kind: usize, cost: u64) {
-        let held = &self.held[kind];
-        held.store(held.load(Relaxed) - cost, Relaxed);
     }
 
     fn pages(&self, kind: usize) -> u64 {
@@ -191,13 +179,40 @@ impl Groups {
         Some(group)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Group> {
-        self.sets.iter().flatten()
+    /// Caller must hold the store lock. Adds a page to a place.
+    #[inline(always)]
+    fn add(&self, group: &Group, kind: usize, cost: u64) {
+        let held = &group.held[kind];
+        held.store(held.load(Relaxed) + cost, Relaxed);
+        if group.weight().is_some() {
+            let weighted = self.weighted.load(Relaxed) + (cost & UNITS);
+            self.weighted.store(weighted, Relaxed);
+        }
     }
 
-    fn with_weight(&self) -> impl Iterator<Item = (&Group, u32)> {
-        self.all()
-            .filter_map(|group| Some((group, group.weight()?)))
+    /// Caller must hold the store lock. Takes a page away from a place.
+    #[inline(always)]
+    fn subtract(&self, group: &Group, kind: usize, cost: u64) {
+        let held = &group.held[kind];
+        held.store(held.load(Relaxed) - cost, Relaxed);
+        if group.weight().is_some() {
+            let weighted = self.weighted.load(Relaxed) - (cost & UNITS);
+            self.weighted.store(weighted, Relaxed);
+        }
+    }
+
+    /// Caller must hold the store lock. 0 takes the weight away.
+    fn set_weight(&self, group: &Group, weight: u32) {
+        let old = group.weight.swap(weight, Relaxed);
+        let weights = self.weights.load(Relaxed) + u64::from(weight) - u64::from(old);
+        self.weights.store(weights, Relaxed);
+        let units = group.bytes() / UNIT;
+        let weighted = self.weighted.load(Relaxed);
+        match (old, weight) {
+            (0, 1..) => self.weighted.store(weighted + units, Relaxed),
+            (1.., 0) => self.weighted.store(weighted - units, Relaxed),
+            _ => {}
+        }
     }
 
     /// Somebody was given a weight.
@@ -231,7 +246,7 @@ impl<H: Host> Engine<H> {
             return Charge::PoolFull;
         }
         if let Some(group) = group {
-            group.add(kind, cost);
+            self.groups.add(group, kind, cost);
             entry.set_counted();
         }
         Charge::Done
@@ -284,7 +299,7 @@ impl<H: Host> Engine<H> {
         if entry.is_counted()
             && let Some(group) = id_of(entry.owner()).and_then(|id| self.groups.find(id))
         {
-            group.subtract(kind_of(home), cost(page.data));
+            self.groups.subtract(group, kind_of(home), cost(page.data));
         }
         home.uncharge(page);
     }
@@ -324,10 +339,8 @@ impl<H: Host> Engine<H> {
         let (bytes, weight) = match group.weight() {
             Some(weight) => (group.bytes(), weight),
             None => {
-                let of_others = |(group, _): (&Group, u32)| group.bytes();
-                let weighted: u64 = self.groups.with_weight().map(of_others).sum();
-                let others = self.used_bytes().saturating_sub(weighted);
-                (others, WEIGHT_OF_OTHERS)
+                let weighted = self.groups.weighted.load(Relaxed) * UNIT;
+                (self.used_bytes().saturating_sub(weighted), WEIGHT_OF_OTHERS)
             }
         };
         let all = u128::from(given + u64::from(WEIGHT_OF_OTHERS));
@@ -402,22 +415,14 @@ impl<H: Host> Engine<H> {
         if weight > 1000 {
             return Err(PoolError::Invalid);
         }
-        self.with_group(id, |group| {
-            let old = group.weight.swap(weight, Relaxed);
-            let given = &self.groups.weights;
-            given.fetch_add(weight.into(), Relaxed);
-            given.fetch_sub(old.into(), Relaxed);
-        })
+        self.with_group(id, |group| self.groups.set_weight(group, weight))
     }
 
     fn with_group(&self, id: u64, change: impl FnOnce(&Group)) -> Result<(), PoolError> {
         let id = id_of(id).ok_or(PoolError::Invalid)?;
         let _pools = self.lock_pools();
-        let group = {
-            let _store = self.lock_store();
-            self.groups.claim(id).ok_or(PoolError::NoSpace)?
-        };
-        change(group);
+        let _store = self.lock_store();
+        change(self.groups.claim(id).ok_or(PoolError::NoSpace)?);
         Ok(())
     }
 
