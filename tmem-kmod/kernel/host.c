@@ -210,7 +210,7 @@ void tmem_host_wake_maintenance(void)
 
 /* -- references ---------------------------------------------------------- */
 
-/* One reference for each persistent page: only so much memory could lose data. */
+/* One reference for each pool that has persistent pages. */
 bool tmem_host_pin(void)
 {
 	return try_module_get(THIS_MODULE);

@@ -199,7 +199,10 @@ int tmem_host_decompress(u32 codec, const void *data, u32 len, void *page);
 void tmem_host_evicted(u32 pool, u64 object, u64 index, u32 bytes, u64 owner);
 /* tmem_core_maintain() is worth calling. Any context, also under locks. */
 void tmem_host_wake_maintenance(void);
-/* A persistent page was freed / accepted: the module keeps itself loaded meanwhile. Any context. */
+/*
+ * A persistent pool gets its first page / has none any more: the module keeps itself
+ * loaded meanwhile. Any context, also under locks.
+ */
 bool tmem_host_pin(void);
 void tmem_host_unpin(void);
 void __noreturn tmem_host_panic(const char *file, size_t len, u32 line);

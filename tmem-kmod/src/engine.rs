@@ -477,22 +477,14 @@ impl<H: Host> Engine<H> {
             );
             Err(outcome)
         };
-        let charged = page.is_charged || {
+        if !page.is_charged {
             let record = self.entries.at(&self.memory, entry);
-            self.charge_with_room(home, handle.pool, record, body.footprint(page.slot))
-        };
-        if !charged {
-            return undo(None, 0, Outcome::RefusedLimit);
-        }
-        if home.is_persistent() && !self.memory.host.pin() {
-            return undo(Some(home), 0, Outcome::RefusedFrozen);
-        }
-        let give_up = |emptied, outcome| {
-            if home.is_persistent() {
-                self.memory.host.unpin();
+            match self.charge_with_room(home, handle.pool, record, body.footprint(page.slot)) {
+                Charge::Done => {}
+                Charge::NoPin => return undo(None, 0, Outcome::RefusedFrozen),
+                _ => return undo(None, 0, Outcome::RefusedLimit),
             }
-            undo(Some(home), emptied, outcome)
-        };
+        }
         let mut object = 0;
         loop {
             match self.link(home, state, handle, (page, data), &mut object) {
@@ -508,7 +500,7 @@ impl<H: Host> Engine<H> {
                         );
                     }
                     if old.entry != 0 {
-                        self.free_removed(home, &[old]);
+                        self.free_records(Some(home), &[old]);
                     }
                     return Ok(Report {
                         outcome: body.outcome(),
@@ -521,10 +513,10 @@ impl<H: Host> Engine<H> {
                     });
                     match taken {
                         Ok(id) => object = id,
-                        Err(outcome) => return give_up(0, outcome),
+                        Err(outcome) => return undo(Some(home), 0, outcome),
                     }
                 }
-                Link::Stale => return give_up(object, Outcome::RefusedFrozen),
+                Link::Stale => return undo(Some(home), object, Outcome::RefusedFrozen),
             }
         }
     }
@@ -779,7 +771,7 @@ impl<H: Host> Engine<H> {
             },
         };
         if good || !home.is_persistent() {
-            self.free_removed(home, &[removed]);
+            self.free_records(Some(home), &[removed]);
         } else {
             self.link_again(home, handle, removed);
         }
@@ -867,7 +859,7 @@ impl<H: Host> Engine<H> {
         if removed.entry == 0 {
             self.free_records(None, &[removed]);
         } else {
-            self.free_removed(home, &[removed]);
+            self.free_records(Some(home), &[removed]);
         }
     }
 
@@ -962,7 +954,7 @@ impl<H: Host> Engine<H> {
             let removed = self.unlink(shard.part, &records, home, (id, entry), false);
             (removed, entry.body().len())
         };
-        self.free_removed(home, &[removed]);
+        self.free_records(Some(home), &[removed]);
         Some(bytes)
     }
 
@@ -986,25 +978,14 @@ impl<H: Host> Engine<H> {
                 n += 1;
             }
         }
-        self.free_removed(home, &batch[..n]);
+        self.free_records(Some(home), &batch[..n]);
         n
     }
 
-    /// Frees pages that left the index, and ends their accounting.
-    pub(crate) fn free_removed(&self, home: &Pool, removed: &[Removed]) {
-        // Read before: with no pages left the pool's place may be used again.
-        let persistent = home.is_persistent();
-        self.free_records(Some(home), removed);
-        if persistent {
-            for _ in removed {
-                self.memory.host.unpin();
-            }
-        }
-    }
-
-    /// Frees records and data that nobody else can reach, for which that pool was charged.
+    /// Frees records and data that nobody else can reach, and ends their accounting with the pool that was
+    /// charged for them.
     #[inline(never)]
-    fn free_records(&self, charged: Option<&Pool>, removed: &[Removed]) {
+    pub(crate) fn free_records(&self, charged: Option<&Pool>, removed: &[Removed]) {
         let mut hand = Frames::new();
         let mut sparse = false;
         let mut rest = removed.iter();

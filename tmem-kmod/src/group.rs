@@ -92,6 +92,8 @@ pub(crate) enum Charge {
     GroupFull,
     /// The owner has no place yet.
     NoPlace,
+    /// The host cannot stay for the pool's first page.
+    NoPin,
 }
 
 /// What a page with so many bytes of data adds to a count.
@@ -224,6 +226,7 @@ impl Groups {
 impl<H: Host> Engine<H> {
     /// Caller must hold the store lock. Counts a page, which is not in the index yet, with those of its pool and
     /// of its owner; one whose owner has no place only if it `may_miss` it.
+    /// The first page of a persistent pool pins the host.
     #[inline(always)]
     pub(crate) fn charge(
         &self,
@@ -242,7 +245,14 @@ impl<H: Host> Engine<H> {
             None if id.is_some() && !may_miss => return Charge::NoPlace,
             _ => {}
         }
+        let is_first = home.is_persistent() && !home.has_pages();
+        if is_first && !self.memory.host.pin() {
+            return Charge::NoPin;
+        }
         if !home.charge(page) {
+            if is_first {
+                self.memory.host.unpin();
+            }
             return Charge::PoolFull;
         }
         if let Some(group) = group {
@@ -253,7 +263,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// As [`Engine::charge`], which was in vain, without a lock: takes a place for the owner, or makes room.
-    /// May sleep.
+    /// [`Charge::Done`], or why not. May sleep.
     #[inline(never)]
     pub(crate) fn charge_with_room(
         &self,
@@ -261,10 +271,11 @@ impl<H: Host> Engine<H> {
         pool: u32,
         entry: &Entry,
         page: Footprint,
-    ) -> bool {
+    ) -> Charge {
         /// Batches of its own pages that a put may drive out.
         const ROUNDS: u32 = 8;
         let mut made_room = false;
+        let mut charge = Charge::NoPlace;
         for _ in 0..ROUNDS {
             if let Some(id) = id_of(entry.owner())
                 && self.groups.find(id).is_none()
@@ -273,27 +284,27 @@ impl<H: Host> Engine<H> {
                 let _store = self.lock_store();
                 self.groups.claim(id);
             }
-            let charge = {
+            charge = {
                 let _store = self.lock_store();
                 self.charge(home, entry, page, true)
             };
             match charge {
-                Charge::Done => return true,
                 Charge::PoolFull if !made_room && self.make_room_in(pool) => made_room = true,
                 Charge::GroupFull => {
                     let group = id_of(entry.owner()).and_then(|id| self.groups.find(id));
                     let has_own = group.is_none_or(|group| group.pages(1) != 0);
                     if !has_own || self.evict_where(|owner| owner == entry.owner()) == 0 {
-                        return false;
+                        break;
                     }
                 }
-                _ => return false,
+                _ => break,
             }
         }
-        false
+        charge
     }
 
     /// Caller must hold the store lock. Takes a page away from its pool's count, and its owner's if it was in it.
+    /// The last one of a persistent pool lets the host go.
     #[inline(always)]
     pub(crate) fn uncharge(&self, home: &Pool, entry: &Entry, page: Footprint) {
         if entry.is_counted()
@@ -301,7 +312,11 @@ impl<H: Host> Engine<H> {
         {
             self.groups.subtract(group, kind_of(home), cost(page.data));
         }
-        home.uncharge(page);
+        // Read before: with no pages left the pool's place may be used again.
+        let persistent = home.is_persistent();
+        if home.uncharge(page) == 0 && persistent {
+            self.memory.host.unpin();
+        }
     }
 
     /// A put of this owner's was refused for want of room.

@@ -80,8 +80,8 @@ pub unsafe trait Host: Sync {
     /// [`crate::Engine::maintain`] is worth calling. Any context, also under locks.
     fn wake_maintenance(&self);
 
-    /// A persistent page is about to be kept: false refuses it. Any context.
+    /// A persistent pool is about to get its first page: false refuses it. Any context, also under locks.
     fn pin(&self) -> bool;
-    /// A persistent page is gone. Any context, also under locks.
+    /// A persistent pool has no page any more. Any context, also under locks.
     fn unpin(&self);
 }

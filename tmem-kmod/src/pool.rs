@@ -380,15 +380,17 @@ impl Pool {
         true
     }
 
-    /// Caller must hold the store lock. Takes a page away that was charged.
+    /// Caller must hold the store lock. Takes a page away that was charged; how many are left.
     #[inline(always)]
-    pub(crate) fn uncharge(&self, page: Footprint) {
+    pub(crate) fn uncharge(&self, page: Footprint) -> u64 {
         self.slot_bytes.sub(page.slot);
         self.data_bytes.sub(page.data);
         self.same_pages.sub(page.same);
         self.raw_pages.sub(page.raw);
         // Last: with no pages left the place may be used again.
-        self.pages.0.store(self.pages.get() - 1, Release);
+        let left = self.pages.get() - 1;
+        self.pages.0.store(left, Release);
+        left
     }
 
     /// Caller must hold the store lock. A page went from a slot of one size to one of another.

@@ -234,7 +234,7 @@ impl<H: Host> Engine<H> {
                 entry.owner(),
             );
         }
-        self.free_removed(home, batch);
+        self.free_records(Some(home), batch);
     }
 
     /// Tries to empty one sparse span by moving its slots into others.

@@ -95,7 +95,7 @@ fn pages_of_every_kind_come_back() {
         assert!(got == *page, "page {i} differs");
     }
     assert_eq!(engine.stats().pages, 4000);
-    assert_eq!(engine.host().pins(), 4000);
+    assert_eq!(engine.host().pins(), 1);
     assert_eq!(engine.flush_object(pool, 3), 64);
     assert_eq!(engine.flush_object(pool, 3), 0);
     assert!(!engine.contains(pool, 3, 0));
@@ -129,13 +129,23 @@ fn a_put_replaces_and_a_refused_put_removes() {
     );
     assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Miss);
 
-    engine.put(pool, 1, 1, &page(1, 500), 0);
+    // The pool's first page asks whether the host can stay; further ones need not.
     engine.host().refuse_pins(true);
     assert_eq!(
         engine.put(pool, 1, 1, &page(5, 100), 0).outcome,
         Outcome::RefusedFrozen
     );
     assert_eq!(get(&engine, pool, 1, 1).0, Outcome::Miss);
+    assert_eq!((engine.stats().pages, engine.host().pins()), (0, 0));
+    engine.host().refuse_pins(false);
+    engine.put(pool, 1, 1, &page(1, 500), 0);
+    engine.host().refuse_pins(true);
+    engine.put(pool, 1, 2, &page(5, 100), 0);
+    assert_eq!((engine.stats().pages, engine.host().pins()), (2, 1));
+    engine.flush_page(pool, 1, 1);
+    assert_eq!(engine.host().pins(), 1);
+    engine.flush_page(pool, 1, 2);
+    assert_eq!(engine.host().pins(), 0);
     engine.host().refuse_pins(false);
 
     engine.put(pool, 1, 1, &page(1, 500), 0);

@@ -499,7 +499,7 @@ impl<T: Tier> Model<'_, T> {
             self.check_groups()?;
         }
         let engine = self.tier.engine();
-        let mut persistent = 0;
+        let mut pins = 0;
         for pool in &self.pools {
             let stats = engine
                 .pool_stats(pool.number)
@@ -511,7 +511,7 @@ impl<T: Tier> Model<'_, T> {
                     "{} pages counted, {wanted} kept",
                     stats.pages
                 );
-                persistent += wanted;
+                pins += u64::from(wanted != 0);
             } else {
                 ensure!(
                     stats.pages <= wanted,
@@ -521,8 +521,8 @@ impl<T: Tier> Model<'_, T> {
             }
         }
         ensure!(
-            engine.host().pins() == persistent,
-            "{} pins for {persistent} pages",
+            engine.host().pins() == pins,
+            "{} pins for {pins} persistent pools with pages",
             engine.host().pins()
         );
         let used = engine.used_bytes();
