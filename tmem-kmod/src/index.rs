@@ -459,6 +459,21 @@ struct Expected {
     handle: Handle,
     /// Its entry, if that was found already, else 0.
     entry: u32,
+    /// The first record of the bucket of the page after it, which was asked for, or 0.
+    after: u32,
+}
+
+impl Expected {
+    /// That record has another id from now on, or is gone (0).
+    #[inline(always)]
+    fn rename(&mut self, old: u32, new: u32) {
+        if self.entry == old {
+            self.entry = new;
+        }
+        if self.after == old {
+            self.after = new;
+        }
+    }
 }
 
 impl Shard {
@@ -546,23 +561,22 @@ impl Shard {
             ..handle
         };
         let in_order = self.expected.handle == handle;
+        let id = self.expected.after;
         self.expected = Expected {
             handle: next,
             entry: 0,
+            after: 0,
         };
         if !in_order {
             return false;
         }
         let object = entry.object();
-        let bucket = |index| {
-            self.entries
-                .first(records.memory, entry_hash(object, index))
-        };
-        let after = bucket(next.index + 1);
+        let hash = entry_hash(object, next.index + 1);
+        let after = self.entries.first(records.memory, hash);
+        self.expected.after = after;
         if after != 0 {
             EntryChain(records).prefetch(after);
         }
-        let id = bucket(next.index);
         if id != 0 {
             let entry = records.entry(id);
             if entry.is(object, next.index) {
@@ -631,9 +645,7 @@ impl Shard {
         (id, entry): (u32, &Entry),
         keep_object: bool,
     ) -> Removed {
-        if self.expected.entry == id {
-            self.expected.entry = 0;
-        }
+        self.expected.rename(id, 0);
         let object = entry.object();
         let owner = records.object(object);
         let hash = entry_hash(object, entry.index());
@@ -691,9 +703,7 @@ impl Shard {
         if let Some(aged) = aged {
             self.queues[owner.pool() as usize].replace(aged, old, new);
         }
-        if self.expected.entry == old {
-            self.expected.entry = new;
-        }
+        self.expected.rename(old, new);
         entry.meta.set(entry.meta.get() & !LINKED);
     }
 
