@@ -345,7 +345,7 @@ impl Pool {
     pub(crate) fn count_corrupt(&self) {
         // Unless the pool was closed meanwhile, and the hit went where its counters went.
         let hits = &self.outcomes[Outcome::Hit as usize];
-        let _ = hits.fetch_update(Relaxed, Relaxed, |hits| hits.checked_sub(1));
+        let _ = hits.try_update(Relaxed, Relaxed, |hits| hits.checked_sub(1));
         self.count(Outcome::Corrupt);
     }
 
