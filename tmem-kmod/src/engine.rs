@@ -45,6 +45,9 @@ const FRAMES_PER_FREE: usize = store::SPAN_PAGES + 6;
 
 /// Bytes of a get's destination that are fetched early: more hinders the look-up.
 const PREFETCH_OF_TARGET: usize = 256;
+/// Bytes of the next page's data that are fetched while this one's is copied: as many lines as a core can
+/// wait for at once.
+const PREFETCH_DURING_COPY: usize = 768;
 
 /// What an operation did; laid out for C as well.
 #[repr(C)]
@@ -692,6 +695,8 @@ impl<H: Host> Engine<H> {
             let body = entry.body();
             // Here, since later a locked instruction would wait for the copy's stores, or the page's.
             home.count(Outcome::Hit);
+            let ahead = shard.part.read_ahead(&records, handle, entry);
+            ahead.prefetch(&self.memory, 0..PREFETCH_DURING_COPY);
             match body {
                 Body::Fill(_) => {}
                 _ if !H::KEEPS_DATA => {}
@@ -703,12 +708,12 @@ impl<H: Host> Engine<H> {
                     store::read(&self.memory, slot.site, data);
                 },
             }
-            let in_order = shard.part.read_ahead(&records, handle, entry);
+            ahead.prefetch(&self.memory, PREFETCH_DURING_COPY..PAGE);
             if let Some(policy) = home.policy() {
                 let aged = self.aged(&records);
                 shard.part.touch(&aged, policy, id, handle.pool);
             }
-            (body, in_order)
+            (body, ahead.is_in_order())
         };
         let good = match body {
             _ if !H::KEEPS_DATA => true,
@@ -739,7 +744,8 @@ impl<H: Host> Engine<H> {
             }
             let entry = records.entry(id);
             let body = entry.body();
-            let in_order = shard.part.read_ahead(&records, handle, entry);
+            let ahead = shard.part.read_ahead(&records, handle, entry);
+            ahead.prefetch(&self.memory, 0..PAGE);
             home.count(Outcome::Hit);
             if home
                 .policy()
@@ -749,7 +755,7 @@ impl<H: Host> Engine<H> {
                 self.aged(&records).remember(id);
             }
             let removed = self.unlink(shard.part, &records, home, (id, entry), false);
-            (body, in_order, removed)
+            (body, ahead.is_in_order(), removed)
         };
         let good = match body {
             _ if !H::KEEPS_DATA => true,

@@ -6,6 +6,8 @@
 //! a record is allocated before it is linked here and freed after it is unlinked,
 //! and in between it belongs to the one who did so.
 
+use core::ops::Range;
+
 use crate::ghost::{Ghosts, Name, Why};
 use crate::host::{Frame, Host, SHARDS};
 use crate::memory::{Memory, prefetch};
@@ -463,6 +465,34 @@ struct Expected {
     after: u32,
 }
 
+/// What a get knows of the next one.
+#[derive(Clone, Copy)]
+pub(crate) enum Ahead {
+    /// Pages are not asked for one after the other.
+    Unknown,
+    /// They are; the next one is not there, or in no slot.
+    Next,
+    /// They are, and the next one's data is in this slot.
+    Slot(Slot),
+}
+
+impl Ahead {
+    pub(crate) fn is_in_order(self) -> bool {
+        !matches!(self, Ahead::Unknown)
+    }
+
+    /// Caller must hold the shard's lock. Asks the caches for these bytes of the next page's data.
+    #[inline(always)]
+    pub(crate) fn prefetch<H: Host>(self, memory: &Memory<H>, bytes: Range<usize>) {
+        if let Ahead::Slot(slot) = self {
+            let end = bytes.end.min(slot.len as usize);
+            if bytes.start < end {
+                store::prefetch_data(memory, slot.site, bytes.start..end);
+            }
+        }
+    }
+}
+
 impl Expected {
     /// That record has another id from now on, or is gone (0).
     #[inline(always)]
@@ -547,15 +577,15 @@ impl Shard {
         }
     }
 
-    /// Told of each get: where pages are asked for one after the other, brings the next one's
-    /// data, and the record of the one after it, into the caches. True if it is so.
+    /// Told of each get: where pages are asked for one after the other, finds the next one, and asks the
+    /// caches for the record of the one after it.
     #[inline(always)]
     pub(crate) fn read_ahead<H: Host>(
         &mut self,
         records: &Records<'_, H>,
         handle: Handle,
         entry: &Entry,
-    ) -> bool {
+    ) -> Ahead {
         let next = Handle {
             index: handle.index + 1,
             ..handle
@@ -568,7 +598,7 @@ impl Shard {
             after: 0,
         };
         if !in_order {
-            return false;
+            return Ahead::Unknown;
         }
         let object = entry.object();
         let hash = entry_hash(object, next.index + 1);
@@ -584,11 +614,11 @@ impl Shard {
                 if H::KEEPS_DATA
                     && let Body::Slot(slot) = entry.body()
                 {
-                    store::prefetch_data(records.memory, slot.site, slot.len as usize);
+                    return Ahead::Slot(slot);
                 }
             }
         }
-        true
+        Ahead::Next
     }
 
     /// Makes a fresh record the object's, which has none.

@@ -11,6 +11,8 @@
 //! in the index, and from then on to the holder of the entry's shard lock. The
 //! frames of a span do not change while it has a used slot.
 
+use core::ops::Range;
+
 use crate::host::{Frame, Host, PAGE};
 use crate::memory::{Frames, Memory, prefetch, prefetch_to_write};
 use crate::slab::{Need, Record, Slab, Word};
@@ -280,12 +282,19 @@ pub(crate) unsafe fn in_one_piece<H: Host>(
     (n == len).then(|| unsafe { core::slice::from_raw_parts(first, len) })
 }
 
-/// Asks for a slot's data.
+/// Asks for these bytes of a slot's data.
 #[inline(always)]
-pub(crate) fn prefetch_data<H: Host>(memory: &Memory<H>, site: Site, len: usize) {
-    let (first, n, second) = pieces(memory, site, len);
-    prefetch(first, n);
-    prefetch(second, len - n);
+pub(crate) fn prefetch_data<H: Host>(memory: &Memory<H>, site: Site, bytes: Range<usize>) {
+    let (first, n, second) = pieces(memory, site, bytes.end);
+    prefetch(
+        first.wrapping_add(bytes.start),
+        n.saturating_sub(bytes.start),
+    );
+    let begin = bytes.start.max(n);
+    prefetch(
+        second.wrapping_add(begin - n),
+        bytes.end.saturating_sub(begin),
+    );
 }
 
 /// Asks for the lines that a slot's data will be written to.
