@@ -13,7 +13,7 @@ use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::host::{Frame, Host, PAGE};
-use crate::memory::{Frames, Memory};
+use crate::memory::{Frames, Memory, prefetch_to_write};
 
 /// A 32-bit cell that may be read while another thread changes it.
 #[repr(transparent)]
@@ -162,7 +162,13 @@ impl<T: Record, const LEAVES: usize> Slab<T, LEAVES> {
             (slot, self.in_page(memory, frame, slot).0)
         } else {
             let record = self.in_page(memory, frame, free - 1).0;
-            header.free.set(record.free_link().get());
+            let next = record.free_link().get();
+            header.free.set(next);
+            if next != 0 {
+                // Its link is read by the next call, and its words are written soon after.
+                let next = core::ptr::from_ref(self.in_page(memory, frame, next - 1).0);
+                prefetch_to_write(next.cast(), size_of::<T>());
+            }
             (free - 1, record)
         };
         header.used.set(header.used.get() + 1);

@@ -529,6 +529,11 @@ impl Store {
             free => {
                 let next = slot_word(memory, span, free - 1).get() & !FREE;
                 FREE_SLOT.set(&span.fill, next);
+                if next != 0 {
+                    // It is read by the next one who takes a slot here.
+                    let next = core::ptr::from_ref(slot_word(memory, span, next - 1));
+                    prefetch_to_write(next.cast(), size_of::<Word>());
+                }
                 free - 1
             }
         };
