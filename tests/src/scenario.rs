@@ -526,6 +526,11 @@ pub const SCENARIOS: &[Scenario] = &[
     rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
     file_on_6_12("file_unwanted", ""),
     file_on_6_12("file_shrink", ""),
+    file_on_6_12("file_ttl", ""),
+    Scenario {
+        expects: Expect::Fail("still accounts for"),
+        ..file_on_6_12("file_control_no_ttl", "ttl=0")
+    },
     file_on_6_12("file_whoever_reads", ""),
     // A disk of its own: it looks there for pages that others would have left twice.
     Scenario {

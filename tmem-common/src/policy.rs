@@ -82,6 +82,8 @@ pub const ADMIT_ALL: u32 = 0;
 pub const ADMIT_REFAULTED: u32 = 255;
 /// The largest number of earlier offers that an ephemeral pool can ask for.
 pub const MAX_SIGHTINGS: u32 = 15;
+/// The longest time to live that an ephemeral pool can give its pages, in seconds: 365 days.
+pub const MAX_TTL: u32 = 365 * 24 * 60 * 60;
 
 /// The admission that a text stands for: see [`crate::sysfs::POOL_ADMISSION`].
 pub fn admission_of(text: &str) -> Option<u32> {

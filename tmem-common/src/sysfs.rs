@@ -68,6 +68,8 @@ pub const POOL_ADMISSION_REFAULTED: &str = "refaulted";
 /// In the directory of an ephemeral pool: pages that take more percent of their size are
 /// refused, 1 to 100.
 pub const POOL_MAX_RATIO: &str = "max_ratio";
+/// In the directory of an ephemeral pool: seconds after which a page is dropped, up to [`crate::policy::MAX_TTL`]; 0: never.
+pub const POOL_TTL: &str = "ttl";
 
 /// Files of a [`STATS`] directory, named as the fields of
 /// [`crate::stats::Stats`]; beside them one file an outcome, named by

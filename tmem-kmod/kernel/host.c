@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the engine asks of the kernel, apart from codecs (codec.c) and
- * tracepoints (ops.c): pages, locks, scratch memory, a worker for maintenance,
- * references that keep the module loaded, and an end when it panics.
+ * tracepoints (ops.c): pages, locks, scratch memory, a worker for maintenance and
+ * for pages whose time to live is over, references that keep the module loaded, and
+ * an end when it panics.
  *
  * Lock order: scratch, codec slot (codec.c), then the engine's spinlocks in the
  * order that the engine states; a lock of the index comes before the store's,
@@ -13,6 +14,8 @@
 #include <linux/bug.h>
 #include <linux/cpumask.h>
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -208,6 +211,41 @@ void tmem_host_wake_maintenance(void)
 	tmem_maintain_after(TMEM_MAINTAIN_DELAY);
 }
 
+/* -- expiry --------------------------------------------------------------- */
+
+static void tmem_expire(struct work_struct *work);
+static DECLARE_DELAYED_WORK(tmem_expiry, tmem_expire);
+
+static void tmem_expire_after(unsigned long delay)
+{
+	if (!READ_ONCE(tmem_quiescent))
+		mod_delayed_work(tmem_workqueue, &tmem_expiry, delay);
+}
+
+static void tmem_expire(struct work_struct *work)
+{
+	u64 due;
+
+	do {
+		due = tmem_core_expire(tmem_engine, ktime_get_ns());
+		cond_resched();
+	} while (!due && !READ_ONCE(tmem_quiescent));
+	if (due != U64_MAX)
+		tmem_expire_after(nsecs_to_jiffies(due) + 1);
+}
+
+/**
+ * tmem_host_expire - begin to drop pages whose time to live is over
+ *
+ * To be called when a pool was given a time to live.
+ *
+ * Context: any.
+ */
+void tmem_host_expire(void)
+{
+	tmem_expire_after(0);
+}
+
 /* -- references ---------------------------------------------------------- */
 
 /* One reference for each pool that has persistent pages. */
@@ -256,7 +294,7 @@ int tmem_host_init(void)
 }
 
 /**
- * tmem_host_quiesce - end maintenance for good
+ * tmem_host_quiesce - end maintenance and expiry for good
  *
  * The engine may still be called and may still ask for maintenance, in vain.
  *
@@ -265,6 +303,7 @@ int tmem_host_init(void)
 void tmem_host_quiesce(void)
 {
 	WRITE_ONCE(tmem_quiescent, true);
+	cancel_delayed_work_sync(&tmem_expiry);
 	cancel_delayed_work_sync(&tmem_maintenance);
 }
 

@@ -443,6 +443,22 @@ static int tmem_pool_max_ratio_set(u32 pool, const char *text)
 }
 TMEM_POOL_TUNABLE(max_ratio);
 
+TMEM_POOL_SHOW(ttl, "%u", info.ttl)
+
+static int tmem_pool_ttl_set(u32 pool, const char *text)
+{
+	u64 seconds;
+	int err;
+
+	if (tmem_parse_number(text, &seconds) || seconds > TMEM_TTL_MAX)
+		return -EINVAL;
+	err = tmem_core_set_pool_ttl(tmem_engine, pool, seconds);
+	if (!err)
+		tmem_host_expire();
+	return err;
+}
+TMEM_POOL_TUNABLE(ttl);
+
 static struct attribute *tmem_pool_attrs[] = {
 	&tmem_pool_attr_uuid.attr,
 	&tmem_pool_attr_kind.attr,
@@ -458,11 +474,12 @@ static const struct attribute_group tmem_pool_group = {
 	.attrs = tmem_pool_attrs,
 };
 
-/* What pages come, and which goes first: of ephemeral pools alone. */
+/* What pages come, which goes first and how long they stay: of ephemeral pools alone. */
 static struct attribute *tmem_pool_ephemeral_attrs[] = {
 	&tmem_pool_file_policy.attr.attr,
 	&tmem_pool_file_admission.attr.attr,
 	&tmem_pool_file_max_ratio.attr.attr,
+	&tmem_pool_file_ttl.attr.attr,
 	NULL
 };
 

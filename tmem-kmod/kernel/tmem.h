@@ -23,6 +23,7 @@ int tmem_host_init(void);
 void tmem_host_quiesce(void);
 void tmem_host_exit(void);
 unsigned int tmem_host_slots(void);
+void tmem_host_expire(void);
 
 /* codec.c: the kernel's codecs. */
 void tmem_codec_init(void);

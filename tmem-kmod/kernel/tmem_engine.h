@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define TMEM_CORE_ABI		3
+#define TMEM_CORE_ABI		4
 #define TMEM_SHARDS		64	/* index locks */
 #define TMEM_LOCKS		(TMEM_SHARDS + 2)	/* + store, + pools */
 #define TMEM_MAX_POOLS		64
@@ -44,6 +44,7 @@ enum tmem_policy {
 /* Admission to an ephemeral pool: 0 all pages, 1..15 after so many earlier offers, or */
 #define TMEM_ADMIT_REFAULTED	255	/* what was asked for since it was offered before */
 #define TMEM_ADMIT_MAX		15
+#define TMEM_TTL_MAX		(365 * 24 * 60 * 60)	/* seconds */
 
 #define TMEM_POOL_PERSISTENT	0x1	/* else ephemeral */
 #define TMEM_POOL_EXCLUSIVE_GET	0x2	/* a hit removes the page */
@@ -63,6 +64,8 @@ struct tmem_pool_info {
 	u32 policy;		/* enum tmem_policy */
 	u32 admission;		/* offers before a page is taken, or TMEM_ADMIT_REFAULTED */
 	u32 max_ratio;		/* percent, 1..100 */
+	u32 ttl;		/* seconds that a page is kept, 0: no end */
+	u32 reserved;
 };
 
 struct tmem_stats {
@@ -150,6 +153,8 @@ int tmem_core_set_pool_frozen(struct tmem_engine *e, u32 pool, bool frozen);
 int tmem_core_set_pool_policy(struct tmem_engine *e, u32 pool, u32 policy);
 int tmem_core_set_pool_admission(struct tmem_engine *e, u32 pool, u32 admission);
 int tmem_core_set_pool_max_ratio(struct tmem_engine *e, u32 pool, u32 percent);
+/* Ephemeral pools only, up to TMEM_TTL_MAX. Then tmem_core_expire() is to be called. */
+int tmem_core_set_pool_ttl(struct tmem_engine *e, u32 pool, u32 seconds);
 /* May sleep: evicts ephemeral pages until the budget holds. Bytes held beyond it. */
 u64 tmem_core_set_limit(struct tmem_engine *e, u64 bytes);
 
@@ -168,6 +173,12 @@ u64 tmem_core_shrink(struct tmem_engine *e, u64 pages);
 u64 tmem_core_shrinkable(struct tmem_engine *e);
 /* May sleep. One bounded step of compaction; true while more is worth doing. */
 bool tmem_core_maintain(struct tmem_engine *e);
+/*
+ * May sleep. The time, ns by a clock that does not go back: some pages whose time to
+ * live is over go. In how many ns to call again, 0 if there is more to do now, U64_MAX
+ * if no pool has a time to live.
+ */
+u64 tmem_core_expire(struct tmem_engine *e, u64 now);
 
 void tmem_core_stats(struct tmem_engine *e, struct tmem_stats *s);
 int tmem_core_pool_stats(struct tmem_engine *e, u32 pool, struct tmem_stats *s);

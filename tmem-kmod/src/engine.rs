@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use tmem_common::MAX_POOLS;
 use tmem_common::codec::{CODEC_DEFAULT, Codec};
 use tmem_common::op::Outcome;
-use tmem_common::policy::{ADMIT_REFAULTED, MAX_SIGHTINGS};
+use tmem_common::policy::{ADMIT_REFAULTED, MAX_SIGHTINGS, MAX_TTL};
 use tmem_common::stats::Stats;
 
 use crate::codec::{self, Scratch};
@@ -584,6 +584,7 @@ impl<H: Host> Engine<H> {
         shard.part.link(&records, page.entry, owner);
         if let Some(policy) = home.policy() {
             let aged = self.aged(&records);
+            records.entry(page.entry).set_epoch(home.epoch());
             shard.part.age(&aged, policy, page.entry, old.entry != 0);
         }
         Link::Done(old)
@@ -677,6 +678,36 @@ impl<H: Host> Engine<H> {
         Report { outcome, bytes }
     }
 
+    /// Finds a page and locks its shard. One whose time to live is over is dropped.
+    #[inline(always)]
+    fn find(&self, home: &Pool, handle: Handle) -> Option<(Locked<'_, H, Shard>, u32, &Entry)> {
+        let records = self.records();
+        let shard = self.lock_shard(shard_of(handle.pool, handle.object));
+        let id = shard.part.find(&records, handle);
+        if id == 0 {
+            return None;
+        }
+        let entry = records.entry(id);
+        if home.is_expired(entry.epoch()) {
+            self.drop_expired(home, handle.pool, shard, (id, entry));
+            return None;
+        }
+        Some((shard, id, entry))
+    }
+
+    #[inline(never)]
+    fn drop_expired(
+        &self,
+        home: &Pool,
+        pool: u32,
+        shard: Locked<'_, H, Shard>,
+        page: (u32, &Entry),
+    ) {
+        let removed = self.unlink(shard.part, &self.records(), home, page, false);
+        drop(shard);
+        self.end_evicted(home, pool, &[removed]);
+    }
+
     /// Reads a page that stays: under its shard's lock it is copied, to `page` or, compressed, to a scratch.
     /// Its bytes of data and whether they could be decoded; `None` if it is not there.
     #[inline(always)]
@@ -686,12 +717,7 @@ impl<H: Host> Engine<H> {
         let scratch = scratch.get();
         let (body, in_order) = {
             let records = self.records();
-            let shard = self.lock_shard(shard_of(handle.pool, handle.object));
-            let id = shard.part.find(&records, handle);
-            if id == 0 {
-                return None;
-            }
-            let entry = records.entry(id);
+            let (shard, id, entry) = self.find(home, handle)?;
             let body = entry.body();
             // Here, since later a locked instruction would wait for the copy's stores, or the page's.
             home.count(Outcome::Hit);
@@ -737,12 +763,7 @@ impl<H: Host> Engine<H> {
         self.prefetch_target(page);
         let (body, in_order, removed) = {
             let records = self.records();
-            let shard = self.lock_shard(shard_of(handle.pool, handle.object));
-            let id = shard.part.find(&records, handle);
-            if id == 0 {
-                return None;
-            }
-            let entry = records.entry(id);
+            let (shard, id, entry) = self.find(home, handle)?;
             let body = entry.body();
             let ahead = shard.part.read_ahead(&records, handle, entry);
             ahead.prefetch(&self.memory, 0..PAGE);
@@ -887,12 +908,8 @@ impl<H: Host> Engine<H> {
             object,
             index,
         };
-        self.pool(pool).is_some()
-            && self
-                .lock_shard(shard_of(pool, object))
-                .part
-                .find(&self.records(), handle)
-                != 0
+        self.pool(pool)
+            .is_some_and(|home| self.find(home, handle).is_some())
     }
 
     /// Withdraws a page. Any context; takes no memory.
@@ -1162,6 +1179,18 @@ impl<H: Host> Engine<H> {
             return Err(PoolError::Invalid);
         }
         self.ephemeral(pool)?.set_max_ratio(percent);
+        Ok(())
+    }
+
+    /// Seconds that an ephemeral pool keeps a page, up to [`tmem_common::policy::MAX_TTL`] and an eighth more; 0 for no
+    /// end. Pages that are held keep the share of their time that they have used. The time
+    /// comes by [`Engine::expire`].
+    pub fn set_pool_ttl(&self, pool: u32, seconds: u32) -> Result<(), PoolError> {
+        if seconds > MAX_TTL {
+            return Err(PoolError::Invalid);
+        }
+        let _pools = self.lock_pools();
+        self.ephemeral(pool)?.set_ttl(seconds);
         Ok(())
     }
 

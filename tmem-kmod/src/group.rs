@@ -375,34 +375,28 @@ impl<H: Host> Engine<H> {
     /// pool and shard; how many.
     #[inline(never)]
     fn evict_where(&self, wanted: impl Fn(u64) -> bool) -> usize {
-        let records = self.records();
-        let mut evicted = 0;
         for (number, home) in self.pools.iter().enumerate() {
-            if evicted > 0 || !home.is_live() || home.is_persistent() || !home.has_pages() {
+            if !home.is_live() || home.is_persistent() || !home.has_pages() {
                 continue;
             }
             let mut batch = [Removed::default(); BATCH];
+            let mut evicted = 0;
             let first = home.evict_shard.load(Relaxed) as usize;
             for i in 0..SHARDS {
-                let shard = self.lock_shard((first + i) % SHARDS);
-                let aged = self.aged(&records);
-                let owner = |id| wanted(records.entry(id).owner());
-                while evicted < BATCH {
-                    let id = shard.part.next_where(&aged, number as u32, owner);
-                    if id == 0 {
-                        break;
-                    }
-                    let entry = records.entry(id);
-                    batch[evicted] = self.unlink(shard.part, &records, home, (id, entry), false);
-                    evicted += 1;
-                }
+                let (shard, rest) = ((first + i) % SHARDS, &mut batch[evicted..]);
+                evicted += self.unlink_where(home, number as u32, shard, rest, |entry| {
+                    wanted(entry.owner())
+                });
                 if evicted == BATCH {
                     break;
                 }
             }
             self.end_evicted(home, number as u32, &batch[..evicted]);
+            if evicted > 0 {
+                return evicted;
+            }
         }
-        evicted
+        0
     }
 
     /// Bytes that a cgroup may hold; `u64::MAX` for no limit. Evicts what ephemeral pages it holds

@@ -12,7 +12,7 @@ use crate::ghost::{Ghosts, Name, Why};
 use crate::host::{Frame, Host, SHARDS};
 use crate::memory::{Memory, prefetch};
 use crate::policy::{Pages, Policy, Queues, STATES};
-use crate::pool::Footprint;
+use crate::pool::{EPOCH_BITS, Footprint};
 use crate::slab::{ID_BITS, Record, Slab, Word};
 use crate::store::{self, MAX_DATA, Place, STEP_BITS, Site};
 use crate::table::{Chain, Table};
@@ -75,7 +75,7 @@ pub(crate) struct Entry {
     second: Word,
     place: Word,
     /// Neighbours in the pool's queues of this shard (ephemeral pools only); above `newer` the
-    /// state that the policy gave the page.
+    /// state that the policy gave the page, above `older` the epoch of the pool in which it was put.
     newer: Word,
     older: Word,
     /// Neighbours in the object's list.
@@ -97,10 +97,14 @@ const INDEX_SHIFT: u32 = 28;
 /// In `newer`.
 const STATE_SHIFT: u32 = 28;
 const LINK: u32 = (1 << STATE_SHIFT) - 1;
+/// In `older`.
+const EPOCH_SHIFT: u32 = 27;
+const OLDER_LINK: u32 = (1 << EPOCH_SHIFT) - 1;
 
 const _: () = assert!(MAX_DATA < 1 << LEN_BITS);
 const _: () = assert!(STEP_SHIFT + STEP_BITS <= 30);
 const _: () = assert!(ID_BITS <= INDEX_SHIFT && INDEX_SHIFT + INDEX_BITS - 32 <= 32);
+const _: () = assert!(ID_BITS <= EPOCH_SHIFT && EPOCH_SHIFT + EPOCH_BITS == 32);
 const _: () =
     assert!(ID_BITS <= STATE_SHIFT && (STATES - 1) << STATE_SHIFT >> STATE_SHIFT == STATES - 1);
 
@@ -156,6 +160,18 @@ impl Entry {
 
     pub(crate) fn is_counted(&self) -> bool {
         self.meta.get() & COUNTED != 0
+    }
+
+    /// The low bits of the pool's epoch in which the page was put.
+    #[inline(always)]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.older.get() >> EPOCH_SHIFT
+    }
+
+    /// Caller must have the record to itself.
+    #[inline(always)]
+    pub(crate) fn set_epoch(&self, epoch: u32) {
+        self.older.set(epoch << EPOCH_SHIFT);
     }
 
     /// Id of the object; of a linked record only.
@@ -408,7 +424,7 @@ impl<H: Host> Pages for Aged<'_, '_, H> {
     }
 
     fn older(&self, id: u32) -> u32 {
-        self.records.entry(id).older.get()
+        self.records.entry(id).older.get() & OLDER_LINK
     }
 
     fn set_newer(&self, id: u32, to: u32) {
@@ -417,7 +433,8 @@ impl<H: Host> Pages for Aged<'_, '_, H> {
     }
 
     fn set_older(&self, id: u32, to: u32) {
-        self.records.entry(id).older.set(to);
+        let word = &self.records.entry(id).older;
+        word.set(word.get() & !OLDER_LINK | to);
     }
 
     fn state(&self, id: u32) -> u32 {

@@ -12,7 +12,7 @@ use tmem_common::op::{OUTCOMES, Outcome};
 use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, Policy};
 use tmem_common::stats::Stats;
 
-use crate::host::PAGE;
+use crate::host::{PAGE, SHARDS};
 use crate::slab::Word;
 
 /// Pages of the pool stay until they are flushed; otherwise (ephemeral) they may vanish at any time.
@@ -55,6 +55,8 @@ pub struct PoolInfo {
     pub admission: u32,
     /// Pages that take more percent of their size are refused, 1..=100.
     pub max_ratio: u32,
+    /// Seconds after which a page is dropped; 0: never.
+    pub ttl: u32,
 }
 
 /// Why a call about a pool or a setting was refused. Nothing changed then.
@@ -120,6 +122,7 @@ pub(crate) struct Pool {
     most_data: AtomicU32,
     /// Not 0 once a persistent page was lost.
     lost: AtomicU32,
+    ages: Ages,
 
     pages: Gauge,
     same_pages: Gauge,
@@ -133,6 +136,30 @@ pub(crate) struct Pool {
     /// Where eviction goes on: the shard, and how many pages it is still to give.
     pub(crate) evict_shard: AtomicU32,
     pub(crate) evict_left: AtomicU32,
+}
+
+/// Bits of an epoch's number that a page's record has.
+pub(crate) const EPOCH_BITS: u32 = 5;
+/// A pool's time to live has so many epochs. A page's first is not over when it is put: it lives for at least the time
+/// to live, and at most an epoch more.
+const EPOCHS: u32 = 8;
+/// The clock of a pool may be so many epochs ahead of its last sweep: no page that is left then can have become so
+/// old that it seems young again. One that was used, and so went back in its queue, may have hidden behind
+/// others twice as long as pages live.
+const AHEAD: u32 = (1 << EPOCH_BITS) - 2 * (EPOCHS + 1) - 2;
+
+/// How old a pool's pages are, in epochs. All changes under the pools lock.
+struct Ages {
+    /// Seconds; 0: pages do not grow older.
+    ttl: AtomicU32,
+    epoch: AtomicU32,
+    /// When it began, ns of the clock; 0: the clock has not been seen since the time to live was set.
+    since: AtomicU64,
+    /// The shard that the sweep has come to; [`SHARDS`] if there is none.
+    shard: AtomicU32,
+    /// The epochs in which this sweep began, and the last one that came to its end.
+    began: AtomicU32,
+    swept: AtomicU32,
 }
 
 /// A sum that changes under the store lock only, so that no locked instruction is needed for it, and may
@@ -206,6 +233,9 @@ impl Pool {
         self.set_admission(ADMIT_ALL);
         self.set_max_ratio(100);
         self.lost.store(0, Relaxed);
+        self.ages.epoch.store(0, Relaxed);
+        self.ages.swept.store(0, Relaxed);
+        self.set_ttl(0);
         self.evict_shard.store(0, Relaxed);
         self.evict_left.store(0, Relaxed);
         self.state.fetch_add(LIVE, Relaxed);
@@ -220,6 +250,7 @@ impl Pool {
         }
         self.state
             .store((state & !(LIVE | FROZEN)) | CLOSING, Relaxed);
+        self.set_ttl(0);
         true
     }
 
@@ -272,6 +303,7 @@ impl Pool {
             policy: self.its_policy(),
             admission: self.admission.load(Relaxed),
             max_ratio: self.most_data.load(Relaxed) * 100 / PAGE as u32,
+            ttl: self.ages.ttl.load(Relaxed),
         }
     }
 
@@ -320,6 +352,75 @@ impl Pool {
     #[inline(always)]
     pub(crate) fn most_data(&self) -> usize {
         self.most_data.load(Relaxed) as usize
+    }
+
+    /// Caller must hold the pools lock. Sets the time to live, in seconds; 0: none. Pages that are held keep the
+    /// share of theirs that they have used.
+    pub(crate) fn set_ttl(&self, seconds: u32) {
+        self.ages.ttl.store(seconds, Relaxed);
+        self.ages.since.store(0, Relaxed);
+        self.ages.shard.store(SHARDS as u32, Relaxed);
+    }
+
+    /// Whether pages expire.
+    #[inline(always)]
+    pub(crate) fn expires(&self) -> bool {
+        self.ages.ttl.load(Relaxed) != 0
+    }
+
+    /// The epoch of a page that is put now, for its record.
+    #[inline(always)]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.ages.epoch.load(Relaxed) % (1 << EPOCH_BITS)
+    }
+
+    /// Whether the time to live of a page is over that was put in that epoch.
+    #[inline(always)]
+    pub(crate) fn is_expired(&self, epoch: u32) -> bool {
+        let age = || self.ages.epoch.load(Relaxed).wrapping_sub(epoch) % (1 << EPOCH_BITS);
+        self.expires() && age() > EPOCHS
+    }
+
+    /// Caller must hold the pools lock. It is `now`, in ns: pages grow older. The shard that is to be swept next, if
+    /// any, and in how many ns the next epoch begins; `None` if pages do not expire.
+    pub(crate) fn tick(&self, now: u64) -> Option<(Option<usize>, u64)> {
+        let ages = &self.ages;
+        let ttl = ages.ttl.load(Relaxed);
+        if ttl == 0 {
+            return None;
+        }
+        let epoch = u64::from(ttl) * (1_000_000_000 / u64::from(EPOCHS));
+        let mut since = ages.since.load(Relaxed);
+        if since == 0 {
+            since = now.max(1);
+        }
+        let passed = now.saturating_sub(since) / epoch;
+        since += passed * epoch;
+        ages.since.store(since, Relaxed);
+        let swept = ages.swept.load(Relaxed);
+        let ahead = ages.epoch.load(Relaxed).wrapping_sub(swept);
+        let step = passed.min(u64::from(AHEAD.saturating_sub(ahead))) as u32;
+        let now_is = ages.epoch.load(Relaxed).wrapping_add(step);
+        ages.epoch.store(now_is, Relaxed);
+        if ages.shard.load(Relaxed) as usize == SHARDS && now_is != swept {
+            ages.shard.store(0, Relaxed);
+            ages.began.store(now_is, Relaxed);
+        }
+        let shard = Some(ages.shard.load(Relaxed) as usize).filter(|shard| *shard < SHARDS);
+        Some((shard, (since + epoch).saturating_sub(now)))
+    }
+
+    /// Caller must hold the pools lock. The sweep found no expired page in that shard.
+    pub(crate) fn end_sweep_of(&self, shard: usize) {
+        let ages = &self.ages;
+        // Unless another has said so already.
+        if ages.shard.load(Relaxed) as usize != shard {
+            return;
+        }
+        ages.shard.store(shard as u32 + 1, Relaxed);
+        if shard + 1 == SHARDS {
+            ages.swept.store(ages.began.load(Relaxed), Relaxed);
+        }
     }
 
     /// Names of pages that are not held which the pool wants remembered, if any.

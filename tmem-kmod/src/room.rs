@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::{BATCH, Engine};
 use crate::host::{Host, PAGE, SHARDS};
-use crate::index::{Body, Removed};
+use crate::index::{Body, Entry, Removed};
 use crate::memory::Frames;
 use crate::pool::{Pool, PoolError};
 use crate::store::{self, Occupant};
@@ -70,6 +70,68 @@ impl<H: Host> Engine<H> {
             Compaction::Stuck => self.lock_store().part.may_retry(),
             Compaction::Nothing => self.compact_records(),
         }
+    }
+
+    /// Tells the engine the time, ns by any clock that does not go back: pages of pools that have a time to live grow older
+    /// by it, and some of those that are past it are dropped. In how many ns it is worth calling again, 0 if there
+    /// is more to do now; `None` if no pool has one, until [`Engine::set_pool_ttl`] gives it one. May sleep.
+    pub fn expire(&self, now: u64) -> Option<u64> {
+        let mut next = None;
+        for (number, home) in self.pools.iter().enumerate() {
+            if !home.expires() {
+                continue;
+            }
+            let ticked = {
+                let _pools = self.lock_pools();
+                home.tick(now)
+            };
+            let Some((shard, mut due)) = ticked else {
+                continue;
+            };
+            if let Some(shard) = shard {
+                due = 0;
+                if self.evict_expired(home, number as u32, shard) == 0 {
+                    let _pools = self.lock_pools();
+                    home.end_sweep_of(shard);
+                }
+            }
+            next = Some(next.map_or(due, |next: u64| next.min(due)));
+        }
+        next
+    }
+
+    /// Drops up to [`BATCH`] expired pages of a pool in a shard; how many. They are at the old ends of its queues.
+    fn evict_expired(&self, home: &Pool, pool: u32, shard: usize) -> usize {
+        let mut batch = [Removed::default(); BATCH];
+        let n = self.unlink_where(home, pool, shard, &mut batch, |entry| {
+            home.is_expired(entry.epoch())
+        });
+        self.end_evicted(home, pool, &batch[..n]);
+        n
+    }
+
+    /// Unlinks those pages of a pool in a shard that are `wanted` among the next to go, as many as `batch` takes; how many.
+    pub(crate) fn unlink_where(
+        &self,
+        home: &Pool,
+        pool: u32,
+        shard: usize,
+        batch: &mut [Removed],
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> usize {
+        let records = self.records();
+        let shard = self.lock_shard(shard);
+        let aged = self.aged(&records);
+        for (n, removed) in batch.iter_mut().enumerate() {
+            let wanted = |id| wanted(records.entry(id));
+            let id = shard.part.next_where(&aged, pool, wanted);
+            if id == 0 {
+                return n;
+            }
+            let entry = records.entry(id);
+            *removed = self.unlink(shard.part, &records, home, (id, entry), false);
+        }
+        batch.len()
     }
 
     /// One round of making room for `pages` pages under the budget; false if

@@ -3,7 +3,7 @@
 #![cfg(not(feature = "broken-for-control"))]
 
 use tmem_common::op::Outcome;
-use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, Policy};
+use tmem_common::policy::{ADMIT_ALL, ADMIT_REFAULTED, MAX_TTL, Policy};
 use tmem_kmod::userspace::{EmbeddedEngine, Options};
 use tmem_kmod::{PAGE, POOL_EXCLUSIVE_GET, POOL_PERSISTENT, Page, PoolError, PoolSpec, Report};
 
@@ -283,6 +283,129 @@ fn admission_takes_what_was_offered_or_asked_for_before() {
     engine.pool_destroy(pool).unwrap();
     engine.pool_destroy(persistent).unwrap();
     assert_empty(&engine);
+}
+
+/// Tells an engine the time, in seconds, until it has nothing more to do: when it wants to be told again.
+fn tell(engine: &EmbeddedEngine, seconds: u64) -> Option<u64> {
+    loop {
+        match engine.expire(seconds * SECOND) {
+            Some(0) => {}
+            due => break due,
+        }
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn pages_go_when_their_time_to_live_is_over() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(POOL_EXCLUSIVE_GET)).unwrap();
+    assert_eq!(tell(&engine, 1), None);
+    engine.set_pool_ttl(pool, 80).unwrap();
+    assert_eq!(engine.pool_info(pool).unwrap().ttl, 80);
+    assert_eq!(tell(&engine, 100), Some(10 * SECOND));
+    let empty = engine.used_bytes();
+    for i in 0..2000 {
+        engine.put(pool, i / 16, i % 16, &page(i, 2000), 0);
+    }
+    assert_eq!(tell(&engine, 189), Some(SECOND));
+    assert_eq!(engine.stats().pages, 2000);
+    assert_eq!(get(&engine, pool, 1, 0).0, Outcome::Hit);
+
+    // The clock goes on and the sweep begins, but has not come to the object's shard.
+    assert_eq!(engine.expire(190 * SECOND), Some(0));
+    let left = engine.stats().pages;
+    assert!(left > 1900, "{left}");
+    let kept = (0..125).find(|object| {
+        let before = engine.stats().pages;
+        let outcome = get(&engine, pool, *object, 3).0;
+        assert_eq!(outcome, Outcome::Miss);
+        engine.stats().pages < before
+    });
+    assert!(kept.is_some());
+    assert!(!engine.contains(pool, 124, 5));
+
+    assert_eq!(tell(&engine, 190), Some(10 * SECOND));
+    while engine.maintain() {}
+    let stats = engine.stats();
+    assert_eq!(stats.pages, 0);
+    assert_eq!(stats.outcomes[Outcome::Evicted as usize], 1999);
+    assert!(engine.used_bytes() <= empty + 2 * PAGE as u64);
+    engine.pool_destroy(pool).unwrap();
+    assert_eq!(tell(&engine, 200), None);
+    assert_empty(&engine);
+}
+
+#[test]
+fn a_page_does_not_become_young_again() {
+    for policy in Policy::ALL {
+        let engine = engine(64 * MIB);
+        let pool = engine.pool_create(&spec(0)).unwrap();
+        engine.set_pool_policy(pool, policy as u32).unwrap();
+        engine.set_pool_ttl(pool, 8).unwrap();
+        // Records of a page know the last 32 epochs.
+        for now in 0..100 {
+            tell(&engine, 10 + now);
+            engine.put(pool, now % 7, now, &page(now, 1000), 0);
+            for put in 0..=now {
+                let wanted = if now - put <= 8 {
+                    Outcome::Hit
+                } else {
+                    Outcome::Miss
+                };
+                assert_eq!(
+                    get(&engine, pool, put % 7, put).0,
+                    wanted,
+                    "{policy:?} {put} {now}"
+                );
+            }
+            assert_eq!(engine.stats().pages, 9.min(now + 1));
+        }
+        // However long it was not told the time, or did not come to its sweep.
+        for now in [140, 190, 222, 254] {
+            let _ = engine.expire(now * SECOND);
+            assert_eq!(get(&engine, pool, 99 % 7, 99).0, Outcome::Miss, "{now}");
+        }
+        engine.put(pool, 1, 7, &page(7, 1000), 0);
+        assert_eq!(get(&engine, pool, 1, 7).0, Outcome::Hit);
+        engine.pool_destroy(pool).unwrap();
+        assert_empty(&engine);
+    }
+}
+
+#[test]
+fn a_new_time_to_live_leaves_pages_the_share_that_they_have_used() {
+    let engine = engine(64 * MIB);
+    let pool = engine.pool_create(&spec(0)).unwrap();
+    let is_there = |index| get(&engine, pool, 1, index).0 == Outcome::Hit;
+    engine.put(pool, 1, 0, &page(0, 1000), 0);
+    engine.set_pool_ttl(pool, 80).unwrap();
+    tell(&engine, 100);
+    engine.put(pool, 1, 1, &page(1, 1000), 0);
+    // Half of it, then the other half of one ten times as long.
+    tell(&engine, 140);
+    engine.put(pool, 1, 2, &page(2, 1000), 0);
+    engine.set_pool_ttl(pool, 800).unwrap();
+    tell(&engine, 1000);
+    tell(&engine, 1499);
+    assert!(is_there(0) && is_there(1) && is_there(2));
+    tell(&engine, 1500);
+    assert!(!is_there(0) && !is_there(1) && is_there(2));
+
+    engine.set_pool_ttl(pool, 0).unwrap();
+    assert_eq!(tell(&engine, 1_000_000), None);
+    assert!(is_there(2));
+
+    let persistent = engine.pool_create(&spec(POOL_PERSISTENT)).unwrap();
+    for (result, wanted) in [
+        (engine.set_pool_ttl(persistent, 0), PoolError::Invalid),
+        (engine.set_pool_ttl(pool, MAX_TTL + 1), PoolError::Invalid),
+        (engine.set_pool_ttl(63, 1), PoolError::NotFound),
+    ] {
+        assert_eq!(result, Err(wanted));
+    }
+    assert_eq!(engine.pool_info(pool).unwrap().ttl, 0);
 }
 
 #[test]

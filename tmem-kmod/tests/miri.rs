@@ -38,6 +38,30 @@ fn miri_failing_allocations() {
 }
 
 #[test]
+fn miri_expiry() {
+    let engine = engine(1 << 20);
+    let pool = engine.pool_create(&PoolSpec::default()).unwrap();
+    engine.set_pool_ttl(pool, 8).unwrap();
+    let tell = |seconds: u64| while engine.expire(seconds * 1_000_000_000) == Some(0) {};
+    let mut got = [0; PAGE];
+    let mut is_there = |index| engine.get(pool, 0, index, &mut got).outcome == Outcome::Hit;
+    tell(10);
+    for i in 0..12 {
+        engine.put(pool, 0, i, &content(i, 44), 0);
+    }
+    tell(15);
+    engine.put(pool, 0, 12, &content(12, 44), 0);
+    assert!(is_there(3) && is_there(12));
+    // The clock alone, so that a get meets an expired page.
+    assert_eq!(engine.expire(19_000_000_000), Some(0));
+    assert!(!is_there(3) && is_there(12));
+    tell(19);
+    assert_eq!(engine.stats().pages, 1);
+    engine.destroy_all_pools();
+    assert_eq!(engine.used_bytes(), 0);
+}
+
+#[test]
 fn miri_compaction() {
     let engine = engine(1 << 20);
     let pool = engine.pool_create(&PoolSpec::default()).unwrap();

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use tmem_common::op::Outcome;
-use tmem_common::policy::{MAX_SIGHTINGS, Policy, admission_of};
+use tmem_common::policy::{MAX_SIGHTINGS, MAX_TTL, Policy, admission_of};
 use tmem_common::stats::Stats;
 use tmem_common::{ABI_VERSION, sysfs};
 
@@ -59,6 +59,7 @@ pub(crate) enum Form {
     Policy,
     Admission,
     Ratio,
+    Ttl,
 }
 
 impl Form {
@@ -82,6 +83,7 @@ impl Form {
                 sysfs::POOL_ADMISSION_REFAULTED
             ),
             Form::Ratio => "1 to 100".to_owned(),
+            Form::Ttl => format!("seconds, 1 to {MAX_TTL}, or 0 for no end"),
         }
     }
 
@@ -102,6 +104,7 @@ impl Form {
             Form::Ratio => value
                 .parse::<u32>()
                 .is_ok_and(|percent| (1..=100).contains(&percent)),
+            Form::Ttl => value.parse::<u32>().is_ok_and(|seconds| seconds <= MAX_TTL),
         }
     }
 
@@ -119,7 +122,9 @@ impl Form {
                 value == found
                     || (parse_size(value).is_some() && parse_size(value) == parse_size(found))
             }
-            Form::Weight | Form::Ratio => value.parse::<u32>().ok() == found.parse().ok(),
+            Form::Weight | Form::Ratio | Form::Ttl => {
+                value.parse::<u32>().ok() == found.parse().ok()
+            }
             Form::Admission => admission_of(value) == admission_of(found),
             _ => value == found,
         }
@@ -160,6 +165,7 @@ pub(crate) fn meaning(key: &str) -> &'static str {
         (sysfs::POOL_MAX_RATIO, true) => {
             "This pool refuses pages that stay larger than so many percent."
         }
+        (sysfs::POOL_TTL, true) => "Seconds after which this pool drops a page; 0: it never does.",
         (sysfs::POOL_FROZEN, true) => "Whether this pool refuses new pages; it goes on serving.",
         _ => "",
     }
@@ -538,8 +544,8 @@ impl Control {
         Ok(names.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// What can be set of an ephemeral pool; the last three not of a persistent one.
-    fn forms_of_pool(&self) -> Result<[(&'static str, Form); 7], SourceError> {
+    /// What can be set of an ephemeral pool; the last four not of a persistent one.
+    fn forms_of_pool(&self) -> Result<[(&'static str, Form); 8], SourceError> {
         let mut names = vec![sysfs::POOL_CODEC_DEFAULT.to_owned()];
         names.extend(self.codecs()?);
         Ok([
@@ -550,6 +556,7 @@ impl Control {
             (sysfs::POOL_POLICY, Form::Policy),
             (sysfs::POOL_ADMISSION, Form::Admission),
             (sysfs::POOL_MAX_RATIO, Form::Ratio),
+            (sysfs::POOL_TTL, Form::Ttl),
         ])
     }
 

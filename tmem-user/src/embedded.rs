@@ -232,6 +232,7 @@ enum What {
     PoolPolicy(u32),
     PoolAdmission(u32),
     PoolMaxRatio(u32),
+    PoolTtl(u32),
 }
 
 /// The made-up machine.
@@ -239,6 +240,8 @@ struct Machine {
     spec: Spec,
     contents: Contents,
     engine: EmbeddedEngine,
+    /// The clock of pages that have a time to live.
+    started: Instant,
     random: Random,
     anonymous: Side,
     files: Side,
@@ -320,6 +323,7 @@ impl Machine {
             anonymous: side(b"swap", POOL_PERSISTENT, spec.pages - files, 1)?,
             files: side(b"files", POOL_EXCLUSIVE_GET, files, 2)?,
             engine,
+            started: Instant::now(),
             random: Random::new(spec.seed),
             meters: Meters {
                 sample_one_in,
@@ -357,6 +361,7 @@ impl Machine {
             }
         }
         while self.engine.maintain() {}
+        while self.engine.expire(elapsed_ns(self.started)) == Some(0) {}
     }
 
     /// As the kernel does with anonymous pages: they go to swap when thrown out
@@ -704,6 +709,12 @@ impl Machine {
                         Form::Ratio,
                         What::PoolMaxRatio(id),
                     ),
+                    knob(
+                        key(sysfs::POOL_TTL),
+                        info.ttl.to_string(),
+                        Form::Ttl,
+                        What::PoolTtl(id),
+                    ),
                 ]);
             }
         }
@@ -809,6 +820,10 @@ impl Machine {
                 self.engine
                     .set_pool_max_ratio(id, percent)
                     .map_err(failed)?;
+            }
+            What::PoolTtl(id) => {
+                let seconds = value.parse().map_err(failed)?;
+                self.engine.set_pool_ttl(id, seconds).map_err(failed)?;
             }
             What::PoolFrozen(id) => self.engine.set_pool_frozen(id, on).map_err(failed)?,
         }
@@ -1136,6 +1151,7 @@ mod tests {
             ("pools.1.policy", "best", "lru fifo clock s3fifo sieve 2q"),
             ("pools.1.admission", "16", "1 to 15"),
             ("pools.1.max_ratio", "0", "1 to 100"),
+            ("pools.1.ttl", "1h", "seconds"),
             ("pools.0.policy", "lru", "pools.1.policy"),
             ("pools.9.limit", "1M", "pools.1.limit"),
             ("speed", "9", "keep_incompressible"),

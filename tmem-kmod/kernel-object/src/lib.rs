@@ -18,7 +18,7 @@ use tmem_kmod::{GROUPS, GroupInfo, Page, PoolError, PoolSpec, Report, Scratch};
 pub type Engine = tmem_kmod::Engine<KernelHost>;
 
 /// `TMEM_CORE_ABI` of the header that this was written for.
-const CORE_ABI: u32 = 3;
+const CORE_ABI: u32 = 4;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
@@ -36,9 +36,11 @@ pub struct PoolInfo {
     policy: u32,
     admission: u32,
     max_ratio: u32,
+    ttl: u32,
+    reserved: u32,
 }
 
-const _: () = assert!(size_of::<PoolInfo>() == 56);
+const _: () = assert!(size_of::<PoolInfo>() == 64);
 const _: () = assert!(size_of::<Report>() == 8);
 const _: () = assert!(size_of::<GroupInfo>() == 72 && GROUPS == 512);
 const _: () = assert!(Outcome::Evicted as u32 == 11);
@@ -152,6 +154,8 @@ pub unsafe extern "C" fn tmem_core_pool_info(
                 policy: info.policy as u32,
                 admission: info.admission,
                 max_ratio: info.max_ratio,
+                ttl: info.ttl,
+                reserved: 0,
             };
             // SAFETY: by the caller's promise.
             unsafe { out.write(info) };
@@ -369,6 +373,30 @@ pub unsafe extern "C" fn tmem_core_set_pool_max_ratio(
 ) -> i32 {
     // SAFETY: by the caller's promise.
     errno(unsafe { &*engine }.set_pool_max_ratio(pool, percent))
+}
+
+/// For how many seconds an ephemeral pool keeps a page; 0: for ever.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_set_pool_ttl(
+    engine: *const Engine,
+    pool: u32,
+    seconds: u32,
+) -> i32 {
+    // SAFETY: by the caller's promise.
+    errno(unsafe { &*engine }.set_pool_ttl(pool, seconds))
+}
+
+/// It is `now`, ns: in how many to call again, `u64::MAX` if no pool has a time to live. May sleep.
+///
+/// # Safety
+/// An engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tmem_core_expire(engine: *const Engine, now: u64) -> u64 {
+    // SAFETY: by the caller's promise.
+    unsafe { &*engine }.expire(now).unwrap_or(u64::MAX)
 }
 
 /// Freezes a pool or thaws it.

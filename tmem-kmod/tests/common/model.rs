@@ -151,6 +151,36 @@ struct Pool {
     flags: u32,
     frozen: bool,
     pages: HashMap<(u64, u64), Page>,
+    ages: Ages,
+}
+
+/// Time to live, counted in eighths of it.
+#[derive(Default)]
+struct Ages {
+    /// ns of an eighth; 0: no time to live.
+    eighth: u64,
+    /// When this eighth began; not known before the engine is told the time.
+    since: Option<u64>,
+    now: u64,
+    put: HashMap<(u64, u64), u64>,
+}
+
+impl Ages {
+    /// As the engine: it counts no more than this at once.
+    const AT_ONCE: u64 = 12;
+
+    fn tell(&mut self, time: u64) {
+        if self.eighth > 0 {
+            let since = self.since.unwrap_or(time);
+            let passed = (time - since) / self.eighth;
+            self.since = Some(since + passed * self.eighth);
+            self.now += passed.min(Self::AT_ONCE);
+        }
+    }
+
+    fn is_over(&self, page: (u64, u64)) -> bool {
+        self.eighth > 0 && self.put.get(&page).is_some_and(|put| self.now - put > 8)
+    }
 }
 
 /// Under Miri cgroups are compared after so many operations.
@@ -167,6 +197,8 @@ struct Model<'a, T: Tier> {
     ceiling: u64,
     /// Operations so far.
     steps: u64,
+    /// ns.
+    time: u64,
 }
 
 /// Runs operations on a fresh engine: its counters at the end, or what went wrong
@@ -188,6 +220,7 @@ pub(crate) fn run_on<T: Tier>(tier: &T, ops: &[Op], setup: Setup) -> Result<Stat
         limit_at_first: setup.limit,
         ceiling: setup.limit,
         steps: 0,
+        time: 1,
     };
     for i in 0..POOLS {
         let pool = model.open(i)?;
@@ -223,6 +256,7 @@ impl<T: Tier> Model<'_, T> {
             flags,
             frozen: false,
             pages: HashMap::new(),
+            ages: Ages::default(),
         })
     }
 
@@ -300,8 +334,30 @@ impl<T: Tier> Model<'_, T> {
             237..=239 => {
                 engine.shrink(u64::from(op.value) % 64);
             }
-            240..=247 => {
+            240..=245 => {
                 engine.maintain();
+            }
+            246 => {
+                let seconds = [0, 8, 16, 800][op.value as usize % 4];
+                let result = engine.set_pool_ttl(number, seconds);
+                if i < 2 {
+                    ensure!(
+                        result == Err(PoolError::Invalid),
+                        "time to live: {result:?}"
+                    );
+                } else {
+                    ensure!(result == Ok(()), "time to live: {result:?}");
+                    let ages = &mut self.pools[i as usize].ages;
+                    ages.eighth = u64::from(seconds) * 125_000_000;
+                    ages.since = None;
+                }
+            }
+            247 => {
+                self.time += u64::from(op.value) * 300_000;
+                while engine.expire(self.time) == Some(0) {}
+                for pool in &mut self.pools {
+                    pool.ages.tell(self.time);
+                }
             }
             248..=250 => engine
                 .host()
@@ -367,6 +423,7 @@ impl<T: Tier> Model<'_, T> {
         if report.outcome.is_stored() {
             ensure!(!pool.frozen, "a frozen pool took a page");
             pool.pages.insert((object, index), page);
+            pool.ages.put.insert((object, index), pool.ages.now);
             let group = self.group(object);
             ensure!(
                 group.bytes.iter().sum::<u64>() <= group.limit_bytes,
@@ -402,6 +459,10 @@ impl<T: Tier> Model<'_, T> {
         } else {
             self.tier.ask(pool.number, object, index, &mut page)
         };
+        ensure!(
+            report.outcome != Outcome::Hit || !pool.ages.is_over((object, index)),
+            "a hit after its time to live"
+        );
         let wanted = pool.pages.get(&(object, index));
         match (report.outcome, wanted) {
             (Outcome::Hit, None) => return Err("a hit where nothing is".into()),

@@ -215,6 +215,7 @@ fn kept(fake: &FakeSysfs) -> (tempfile::TempDir, String) {
         ("policy", "lru"),
         ("admission", "always"),
         ("max_ratio", "100"),
+        ("ttl", "0"),
     ] {
         fake.write(&format!("pools/3/{name}"), value);
     }
@@ -294,6 +295,11 @@ fn a_bad_mounts_section_names_the_place_and_changes_nothing() {
             format!("[mounts.\"{other}\"]\nkeep = true\nmax_ratio = 101"),
             ":4:13: ",
             "\"101\" is not allowed",
+        ),
+        (
+            format!("[mounts.\"{other}\"]\nkeep = true\nttl = \"2h\""),
+            ":4:7: ",
+            "\"2h\" is not allowed",
         ),
     ] {
         let file = write(&fake, &format!("limit = \"64M\"\n{section}\n"));

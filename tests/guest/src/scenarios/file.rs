@@ -160,6 +160,7 @@ impl Kept {
                     pick(&["always", "always", "always", "refaulted", "1"]),
                 ),
                 (sysfs::POOL_MAX_RATIO, pick(&["100", "100", "75"])),
+                (sysfs::POOL_TTL, pick(&["0", "0", "1"])),
             ];
             for (name, value) in settings {
                 let number = pool.file_name();

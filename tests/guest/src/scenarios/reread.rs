@@ -352,12 +352,11 @@ pub(super) fn shrink(context: &Context) -> Result<()> {
         ensure!(held >= least, "only {held} pages are held after reading");
         Ok(held)
     };
-    let used = || -> Result<u64> { Ok(tier::attribute(sysfs::USED_BYTES)?.parse()?) };
 
     fill()?;
-    let before = used()?;
+    let before = used_bytes()?;
     fs::write("/proc/sys/vm/drop_caches", "2").context("shrinking everything")?;
-    let after = used()?;
+    let after = used_bytes()?;
     ensure!(
         after * 10 <= before,
         "{after} of {before} bytes are in use after everything was shrunk"
@@ -382,6 +381,61 @@ pub(super) fn shrink(context: &Context) -> Result<()> {
     read_set(&place, &group, context.seed)?;
     place.unmount()?;
     finish()
+}
+
+/// While pages are young they are read from memory. When their time to live is over they are gone without
+/// anybody asking for them, and so is their memory; what is read then comes from the disk.
+pub(super) fn time_to_live(context: &Context) -> Result<()> {
+    /// Of the set, one in so many may be elsewhere than it should be.
+    const RATIO: u64 = 10;
+    let place = start(context)?;
+    let list = tier::attribute(LIST)?;
+    let pool = list.split_whitespace().nth(2).context("no pool")?;
+    let ttl = format!("{}/{pool}/{}", sysfs::POOLS, sysfs::POOL_TTL);
+    for bad in ["-1", "1h", "31536001"] {
+        ensure_refused(&ttl, bad, libc::EINVAL)?;
+    }
+    ensure!(tier::attribute(&ttl)? == "0", "a refused value was taken");
+
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    tier::set(&ttl, "3600")?;
+    read_set(&place, &group, context.seed)?;
+    let young = read_set(&place, &group, context.seed)?;
+    group.reclaim_all()?;
+    let (held, used) = (held()?, used_bytes()?);
+    ensure!(
+        young * RATIO <= SET_SECTORS && held * RATIO >= (FILES * FILE_PAGES) as u64,
+        "{young} sectors were read although {held} pages are held"
+    );
+
+    tier::set(&ttl, context.option("ttl").unwrap_or("1"))?;
+    tier::ensure_empty().context("after their time to live")?;
+    let left = used_bytes()?;
+    let stats = Stats::read()?;
+    let old = read_set(&place, &group, context.seed)?;
+    let hits = Stats::read()?.outcome(Outcome::Hit) - stats.outcome(Outcome::Hit);
+    context.data(json!({
+        "held": held, "used": used, "left": left, "evicted": stats.outcome(Outcome::Evicted),
+        "young_sectors": young, "old_sectors": old, "hits": hits,
+    }));
+    ensure!(
+        stats.outcome(Outcome::Evicted) >= held,
+        "{held} pages went, and are not counted as evicted"
+    );
+    ensure!(
+        left * RATIO <= used,
+        "{left} of {used} bytes are in use after all pages went"
+    );
+    ensure!(
+        hits * RATIO <= held && old >= young + SET_SECTORS / 2,
+        "{hits} hits, and {old} sectors were read, after all pages went"
+    );
+    place.unmount()?;
+    finish()
+}
+
+fn used_bytes() -> Result<u64> {
+    Ok(tier::attribute(sysfs::USED_BYTES)?.parse()?)
 }
 
 /// Free memory, pages.
