@@ -154,7 +154,12 @@ impl Place {
             direct: 512,
         };
         let base = match self.file_system {
-            FileSystem::Ext4 => ext4,
+            FileSystem::Ext4 => Abilities {
+                // On 7.2 what was there before shows where a range was zeroed, also in shadow
+                // mode, in which all comes from the disk.
+                allocate: self.kernel < (7, 2),
+                ..ext4
+            },
             FileSystem::Ext4Small => Abilities {
                 block: 1024,
                 ..ext4
