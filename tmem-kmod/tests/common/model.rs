@@ -170,9 +170,8 @@ impl Ages {
     const AT_ONCE: u64 = 12;
 
     fn tell(&mut self, time: u64) {
-        if self.eighth > 0 {
-            let since = self.since.unwrap_or(time);
-            let passed = (time - since) / self.eighth;
+        let since = self.since.unwrap_or(time);
+        if let Some(passed) = (time - since).checked_div(self.eighth) {
             self.since = Some(since + passed * self.eighth);
             self.now += passed.min(Self::AT_ONCE);
         }
