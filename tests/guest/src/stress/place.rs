@@ -155,8 +155,7 @@ impl Place {
         };
         let base = match self.file_system {
             FileSystem::Ext4 => Abilities {
-                // On 7.2 what was there before shows where a range was zeroed, also in shadow
-                // mode, in which all comes from the disk.
+                // On 7.2 what was there before shows where a range was zeroed, also without the module.
                 allocate: self.kernel < (7, 2),
                 ..ext4
             },
