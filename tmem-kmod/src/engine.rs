@@ -1073,6 +1073,8 @@ impl<H: Host> Engine<H> {
         {
             return Err(PoolError::Exists);
         }
+        // A put into the pool that had the place before may still count a page there: all of it as of one kind.
+        let _store = self.lock_store();
         let number = self.pools.iter().position(|pool| pool.open(spec));
         number.map(|number| number as u32).ok_or(PoolError::NoSpace)
     }

@@ -107,7 +107,7 @@ impl State {
 
 /// One place in the table of pools. Valid, and empty, when all bytes are zero.
 /// Settings and counters are atomics; `state` changes only under the pools lock, gauges only
-/// under the store lock.
+/// under the store lock, what kind of pool it is only under both and without pages.
 pub(crate) struct Pool {
     state: AtomicU32,
     flags: AtomicU32,
@@ -216,7 +216,7 @@ impl Pool {
         self.flags.load(Relaxed) & POOL_EXCLUSIVE_GET != 0
     }
 
-    /// Caller must hold the pools lock. Opens an unused place; false if it is in use.
+    /// Caller must hold the pools lock and the store lock. Opens an unused place; false if it is in use.
     pub(crate) fn open(&self, spec: &PoolSpec) -> bool {
         if !self.is_unused() {
             return false;

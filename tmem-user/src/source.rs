@@ -207,7 +207,7 @@ pub fn pool_uuid(name: &str) -> [u8; 16] {
         .filter_map(|digit| digit.to_digit(16))
         .collect();
     if name.len() == 36 && digits.len() == 32 {
-        for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+        for (byte, pair) in uuid.iter_mut().zip(digits.as_chunks::<2>().0) {
             // Two digits below 16.
             *byte = (pair[0] << 4 | pair[1]) as u8;
         }

@@ -400,8 +400,8 @@ impl Contents {
 }
 
 fn fill_words(bytes: &mut PageBytes, mut word: impl FnMut() -> u64) {
-    for chunk in bytes.chunks_exact_mut(8) {
-        chunk.copy_from_slice(&word().to_le_bytes());
+    for chunk in bytes.as_chunks_mut().0 {
+        *chunk = word().to_le_bytes();
     }
 }
 

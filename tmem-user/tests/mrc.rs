@@ -96,7 +96,7 @@ impl Exact {
     fn mark(&mut self, mut at: usize, by: i32) {
         while at < self.tree.len() {
             self.tree[at] += by;
-            at += at & at.wrapping_neg();
+            at += 1 << at.trailing_zeros();
         }
     }
 

@@ -30,7 +30,7 @@ use crate::{process, sys, tier};
 /// Rounds that count; one more comes before.
 const ROUNDS: usize = 3;
 /// Orders whose instructions are split: a phase ends when one is given, another when it was carried out.
-const COUNTED: [u8; 2] = [b'o', b'i'];
+const COUNTED: [u8; 2] = *b"oi";
 /// Most pages of a round that may stay in memory, one in so many.
 const LEFT_OVER: usize = 50;
 /// Where zswap is tuned.

@@ -256,7 +256,7 @@ impl Stack {
         let mut at = place as usize + 1;
         while at < self.sums.len() {
             self.sums[at] = self.sums[at].wrapping_add_signed(by);
-            at += at & at.wrapping_neg();
+            at += 1 << at.trailing_zeros();
         }
     }
 

@@ -323,7 +323,7 @@ pub(crate) fn run(split: Split) -> Result<Report> {
             for ((what, unit, value, ratio), bound) in figures.into_iter().zip(bounds(class)) {
                 let mut row = Row::new(format!("{what}/all {}/{name}", class.name()), value, unit);
                 row.ratio = Some(ratio);
-                row.bound = Some(bound).filter(|_| *name == BOUND);
+                row.bound = (*name == BOUND).then_some(bound);
                 report.rows.push(row);
             }
             let mut sizes: Vec<usize> = of_class

@@ -1,10 +1,15 @@
+//! What happens in the middle of an operation, at a point that chance seldom finds.
+//!
 //! A page that is taken out and cannot be decoded: whatever happens meanwhile, no later get says
-//! that it is not there, since then a frontend would take older contents for it.
+//! that it is not there, since then a frontend would take older contents for it. And a put into a pool whose place
+//! goes to another pool.
 #![allow(clippy::unwrap_used)]
 #![cfg(not(feature = "broken-for-control"))]
 
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tmem_common::codec::Codec;
 use tmem_common::op::Outcome;
@@ -17,17 +22,40 @@ const KEPT: usize = 1000;
 
 type Event = Box<dyn FnOnce(&Shared) + Send>;
 
-/// The userspace host with a codec that fails when it is told to.
-struct FailingHost {
-    inner: UserHost,
-    /// What happens while the next page is decoded, which then fails.
-    meanwhile: Mutex<Option<(Shared, Event)>>,
+/// Where in an operation something happens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Compressing,
+    /// A page that is taken; it cannot be decoded then.
+    Decoding,
+    /// The first page of a pool, with the store locked.
+    Pinning,
 }
 
-type Shared = Arc<Engine<FailingHost>>;
+/// The userspace host, with a codec that fails when it is told to.
+struct EventfulHost {
+    inner: UserHost,
+    meanwhile: Mutex<Vec<(At, Shared, Event)>>,
+}
+
+impl EventfulHost {
+    /// Whether something happened.
+    fn happens(&self, at: At) -> bool {
+        let mut events = self.meanwhile.lock().unwrap();
+        let Some(next) = events.iter().position(|event| event.0 == at) else {
+            return false;
+        };
+        let (_, engine, event) = events.remove(next);
+        drop(events);
+        event(&engine);
+        true
+    }
+}
+
+type Shared = Arc<Engine<EventfulHost>>;
 
 // SAFETY: everything that counts is the inner host's.
-unsafe impl Host for FailingHost {
+unsafe impl Host for EventfulHost {
     fn page_base(&self) -> *mut u8 {
         self.inner.page_base()
     }
@@ -64,14 +92,13 @@ unsafe impl Host for FailingHost {
     }
 
     fn compress(&self, _codec: Codec, page: &Page, out: &mut [u8]) -> Option<usize> {
+        self.happens(At::Compressing);
         out[..KEPT].copy_from_slice(&page[..KEPT]);
         Some(KEPT)
     }
 
     fn decompress(&self, _codec: Codec, data: &[u8], page: &mut Page) -> bool {
-        let event = self.meanwhile.lock().unwrap().take();
-        if let Some((engine, event)) = event {
-            event(&engine);
+        if self.happens(At::Decoding) {
             return false;
         }
         *page = [0; _];
@@ -86,6 +113,7 @@ unsafe impl Host for FailingHost {
     fn wake_maintenance(&self) {}
 
     fn pin(&self) -> bool {
+        self.happens(At::Pinning);
         self.inner.pin()
     }
 
@@ -110,9 +138,9 @@ fn engine(pages: u64) -> (Shared, u32) {
         maintenance_thread: false,
         poison: true,
     };
-    let host = FailingHost {
+    let host = EventfulHost {
         inner: UserHost::new(&options),
-        meanwhile: Mutex::new(None),
+        meanwhile: Mutex::default(),
     };
     let engine: Shared = Arc::from(boxed_engine(host, LIMIT));
     let spec = PoolSpec {
@@ -131,6 +159,11 @@ fn put(engine: &Shared, pool: u32, index: u64, version: u64) -> Outcome {
     engine.put(pool, 1, index, &content(version), 0).outcome
 }
 
+fn will_happen(engine: &Shared, at: At, event: impl FnOnce(&Shared) + Send + 'static) {
+    let event = (at, engine.clone(), Box::new(event) as Event);
+    engine.host().meanwhile.lock().unwrap().push(event);
+}
+
 /// Takes a page that cannot be decoded.
 fn take_in_vain(
     engine: &Shared,
@@ -138,12 +171,12 @@ fn take_in_vain(
     index: u64,
     event: impl FnOnce(&Shared) + Send + 'static,
 ) {
-    *engine.host().meanwhile.lock().unwrap() = Some((engine.clone(), Box::new(event)));
+    will_happen(engine, At::Decoding, event);
     let report = engine.take(pool, 1, index, &mut [0; _]);
     let bytes = KEPT as u32;
     let outcome = Outcome::Corrupt;
     assert_eq!(report, Report { outcome, bytes });
-    assert!(engine.host().meanwhile.lock().unwrap().is_none());
+    assert!(engine.host().meanwhile.lock().unwrap().is_empty());
 }
 
 fn take(engine: &Shared, pool: u32, index: u64) -> (Outcome, Page) {
@@ -264,5 +297,32 @@ fn if_it_cannot_stay_no_miss_is_reported_any_more() {
     engine.pool_destroy(pool).unwrap();
     let next = engine.pool_create(&PoolSpec::default()).unwrap();
     assert_eq!((next, take(&engine, next, 1).0), (pool, Outcome::Miss));
+    assert_empty(&engine);
+}
+
+/// The pool is closed before the page is counted with it, and another of another kind wants its place just then.
+#[test]
+fn the_place_of_a_pool_goes_to_another_kind() {
+    let (engine, pool) = engine(0);
+    will_happen(&engine, At::Compressing, move |engine| {
+        engine.pool_destroy(pool).unwrap();
+    });
+    let (opened, is_opened) = mpsc::channel();
+    will_happen(&engine, At::Pinning, move |engine| {
+        let engine = engine.clone();
+        let (begin, began) = mpsc::channel();
+        thread::spawn(move || {
+            begin.send(()).unwrap();
+            opened
+                .send(engine.pool_create(&PoolSpec::default()))
+                .unwrap();
+        });
+        began.recv().unwrap();
+        // As much as the locks let it.
+        thread::sleep(Duration::from_millis(100));
+    });
+    assert_eq!(put(&engine, pool, 1, 1), Outcome::RefusedFrozen);
+    assert!(is_opened.recv().unwrap().is_ok());
+    assert_eq!(engine.host().inner.pins(), 0);
     assert_empty(&engine);
 }
