@@ -24,6 +24,15 @@ pub(super) fn open_to_read(path: &Path, direct: bool) -> Result<File> {
     options(direct).open(path)
 }
 
+/// Writes the file's data to the disk. A direct write that could not drop a page which a reader had just then leaves an
+/// error for whoever syncs next ("Page cache invalidation failure on direct I/O" in the log), which is told once.
+pub(super) fn sync(file: &File) -> Result<()> {
+    match file.sync_data() {
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => file.sync_data(),
+        result => result,
+    }
+}
+
 fn options(direct: bool) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);

@@ -173,7 +173,8 @@ impl Place {
             },
             FileSystem::Xfs => Abilities {
                 clone: true,
-                exchange: true,
+                // In Debian's 6.1.0-56 readers get what stood in the other file, with no module loaded.
+                exchange: self.kernel >= (6, 4),
                 defragment: Defragment::Never,
                 ..ext4
             },
