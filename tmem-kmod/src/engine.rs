@@ -492,18 +492,13 @@ impl<H: Host> Engine<H> {
         loop {
             match self.link(home, state, handle, (page, data), &mut object) {
                 Link::Done(old) => {
-                    if object != 0 {
-                        self.free_records(
-                            None,
-                            &[Removed {
-                                entry: 0,
-                                emptied: object,
-                                key: 0,
-                            }],
-                        );
-                    }
-                    if old.entry != 0 {
-                        self.free_records(Some(home), &[old]);
+                    // The older copy, whose object stayed, and an object that was not needed.
+                    let rest = Removed {
+                        emptied: object,
+                        ..old
+                    };
+                    if rest.entry != 0 || rest.emptied != 0 {
+                        self.free_records(Some(home), &[rest]);
                     }
                     return Ok(Report {
                         outcome: body.outcome(),
@@ -883,11 +878,7 @@ impl<H: Host> Engine<H> {
                 }
             }
         }
-        if removed.entry == 0 {
-            self.free_records(None, &[removed]);
-        } else {
-            self.free_records(Some(home), &[removed]);
-        }
+        self.free_records(Some(home), &[removed]);
     }
 
     /// Asks the caches for the record of a page that is soon put or asked for. For those who know what
@@ -1005,7 +996,7 @@ impl<H: Host> Engine<H> {
         n
     }
 
-    /// Frees records and data that nobody else can reach, and ends their accounting with the pool that was
+    /// Frees records and data that nobody else can reach, and ends the accounting of pages with the pool that was
     /// charged for them.
     #[inline(never)]
     pub(crate) fn free_records(&self, charged: Option<&Pool>, removed: &[Removed]) {

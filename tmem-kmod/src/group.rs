@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::engine::{BATCH, Engine};
 use crate::host::{Host, PAGE, SHARDS};
 use crate::index::{Entry, Removed};
-use crate::pool::{Footprint, PAGE_METADATA, Pool, PoolError};
+use crate::pool::{Footprint, Gauge, PAGE_METADATA, Pool, PoolError};
 
 /// Cgroups that can be told apart.
 pub const GROUPS: usize = SETS * WAYS;
@@ -67,7 +67,7 @@ struct Group {
     weight: AtomicU32,
     /// 0: none.
     limit: AtomicU64,
-    held: [AtomicU64; KINDS],
+    held: [Gauge; KINDS],
     refused: AtomicU64,
     evicted: AtomicU64,
 }
@@ -76,9 +76,9 @@ struct Group {
 pub(crate) struct Groups {
     sets: [[Group; WAYS]; SETS],
     /// Sum of the weights that were given. Changes under the store lock, as the next.
-    weights: AtomicU64,
+    weights: Gauge,
     /// What the cgroups with these weights hold, in units of [`UNIT`].
-    weighted: AtomicU64,
+    weighted: Gauge,
 }
 
 /// Whether a page was counted with its pool's and its owner's, or why not.
@@ -113,7 +113,7 @@ impl Group {
     }
 
     fn pages(&self, kind: usize) -> u64 {
-        self.held[kind].load(Relaxed) >> PAGES_SHIFT
+        self.held[kind].get() >> PAGES_SHIFT
     }
 
     fn bytes(&self) -> u64 {
@@ -121,7 +121,7 @@ impl Group {
     }
 
     fn bytes_of(&self, kind: usize) -> u64 {
-        (self.held[kind].load(Relaxed) & UNITS) * UNIT
+        (self.held[kind].get() & UNITS) * UNIT
     }
 
     fn limit(&self) -> Option<u64> {
@@ -134,7 +134,7 @@ impl Group {
 
     /// Caller must hold the pools lock and the store lock. Makes the place free if nobody needs it.
     fn leave(&self) -> bool {
-        let held = |held: &AtomicU64| held.load(Relaxed) != 0;
+        let held = |held: &Gauge| held.get() != 0;
         if self.limit().is_some() || self.weight().is_some() || self.held.iter().any(held) {
             return false;
         }
@@ -184,42 +184,37 @@ impl Groups {
     /// Caller must hold the store lock. Adds a page to a place.
     #[inline(always)]
     fn add(&self, group: &Group, kind: usize, cost: u64) {
-        let held = &group.held[kind];
-        held.store(held.load(Relaxed) + cost, Relaxed);
+        group.held[kind].add(cost);
         if group.weight().is_some() {
-            let weighted = self.weighted.load(Relaxed) + (cost & UNITS);
-            self.weighted.store(weighted, Relaxed);
+            self.weighted.add(cost & UNITS);
         }
     }
 
     /// Caller must hold the store lock. Takes a page away from a place.
     #[inline(always)]
     fn subtract(&self, group: &Group, kind: usize, cost: u64) {
-        let held = &group.held[kind];
-        held.store(held.load(Relaxed) - cost, Relaxed);
+        group.held[kind].sub(cost);
         if group.weight().is_some() {
-            let weighted = self.weighted.load(Relaxed) - (cost & UNITS);
-            self.weighted.store(weighted, Relaxed);
+            self.weighted.sub(cost & UNITS);
         }
     }
 
     /// Caller must hold the store lock. 0 takes the weight away.
     fn set_weight(&self, group: &Group, weight: u32) {
         let old = group.weight.swap(weight, Relaxed);
-        let weights = self.weights.load(Relaxed) + u64::from(weight) - u64::from(old);
-        self.weights.store(weights, Relaxed);
+        self.weights.add(weight);
+        self.weights.sub(old);
         let units = group.bytes() / UNIT;
-        let weighted = self.weighted.load(Relaxed);
         match (old, weight) {
-            (0, 1..) => self.weighted.store(weighted + units, Relaxed),
-            (1.., 0) => self.weighted.store(weighted - units, Relaxed),
+            (0, 1..) => self.weighted.add(units),
+            (1.., 0) => self.weighted.sub(units),
             _ => {}
         }
     }
 
     /// Somebody was given a weight.
     pub(crate) fn has_weights(&self) -> bool {
-        self.weights.load(Relaxed) != 0
+        self.weights.get() != 0
     }
 }
 
@@ -350,11 +345,11 @@ impl<H: Host> Engine<H> {
     /// Whether a cgroup, or all without a weight if it has none, holds more than its share.
     #[cold]
     fn is_beyond_share(&self, group: &Group) -> bool {
-        let given = self.groups.weights.load(Relaxed);
+        let given = self.groups.weights.get();
         let (bytes, weight) = match group.weight() {
             Some(weight) => (group.bytes(), weight),
             None => {
-                let weighted = self.groups.weighted.load(Relaxed) * UNIT;
+                let weighted = self.groups.weighted.get() * UNIT;
                 (self.used_bytes().saturating_sub(weighted), WEIGHT_OF_OTHERS)
             }
         };

@@ -75,7 +75,8 @@ pub unsafe trait Host: Sync {
     /// Whether `data` decoded to exactly one page. May sleep.
     fn decompress(&self, codec: Codec, data: &[u8], page: &mut Page) -> bool;
 
-    /// An ephemeral page of `bytes` bytes of data was dropped, to make room or since its time to live was over. Called without locks.
+    /// An ephemeral page of `bytes` bytes of data was dropped, to make room or since its time to
+    /// live was over. Called without locks.
     fn evicted(&self, pool: u32, object: u64, index: u64, bytes: u32, owner: u64);
     /// [`crate::Engine::maintain`] is worth calling. Any context, also under locks.
     fn wake_maintenance(&self);

@@ -164,22 +164,24 @@ struct Ages {
 
 /// A sum that changes under the store lock only, so that no locked instruction is needed for it, and may
 /// be read at any time.
-struct Gauge(AtomicU64);
+pub(crate) struct Gauge(AtomicU64);
 
 impl Gauge {
     #[inline(always)]
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
+    /// Caller must hold the store lock.
     #[inline(always)]
-    fn add(&self, n: u32) {
-        self.0.store(self.get() + u64::from(n), Relaxed);
+    pub(crate) fn add(&self, n: impl Into<u64>) {
+        self.0.store(self.get() + n.into(), Relaxed);
     }
 
+    /// Caller must hold the store lock.
     #[inline(always)]
-    fn sub(&self, n: u32) {
-        self.0.store(self.get() - u64::from(n), Relaxed);
+    pub(crate) fn sub(&self, n: impl Into<u64>) {
+        self.0.store(self.get() - n.into(), Relaxed);
     }
 }
 
@@ -473,7 +475,7 @@ impl Pool {
         if slots + (self.pages.get() + 1) * PAGE_METADATA > self.limit.load(Relaxed) {
             return false;
         }
-        self.pages.add(1);
+        self.pages.add(1_u32);
         self.slot_bytes.add(page.slot);
         self.data_bytes.add(page.data);
         self.same_pages.add(page.same);
