@@ -453,9 +453,14 @@ const fn broken_on_6_12(name: &'static str, quick: &'static str) -> Scenario {
 
 /// Of the stress with the module.
 const KEPT: &str = "operations=800";
-/// A round of the soak: other things than operations are done less often than in a short run,
-/// in which each of them has to happen.
-const KEPT_SOAK: &str = "operations=10000,pages=48,reads=1,reclaim=12,disturb=1000";
+/// A round of the soak with these parameters and a pace: other things than operations are done less often
+/// than in a short run, in which each of them has to happen.
+macro_rules! soak_round {
+    ($parameters:literal) => {
+        concat!($parameters, ",pages=48,reads=1,reclaim=12")
+    };
+}
+const KEPT_SOAK: &str = soak_round!("operations=10000,disturb=1000");
 /// Of the stress without it.
 const PLAIN: &str = "operations=500";
 
@@ -589,25 +594,25 @@ pub const SCENARIOS: &[Scenario] = &[
         "file_f2fs",
         FileSystem::F2fs,
         "operations=500,readers=0",
-        "operations=10000,readers=0,pages=48,reclaim=12,disturb=1000",
+        soak_round!("operations=10000,readers=0,disturb=1000"),
     ),
     file(
         "file_loop",
         FileSystem::Ext4,
         "operations=400,top=loop",
-        "operations=2000,pages=48,reads=1,reclaim=12,disturb=1000,top=loop",
+        soak_round!("operations=2000,disturb=1000,top=loop"),
     ),
     file(
         "file_overlay",
         FileSystem::Xfs,
         "operations=400,top=overlay",
-        "operations=2000,pages=48,reads=1,reclaim=12,disturb=1000,top=overlay",
+        soak_round!("operations=2000,disturb=1000,top=overlay"),
     ),
     file(
         "file_reload",
         FileSystem::Ext4,
         "operations=800,reload=1",
-        "operations=2000,pages=48,reads=1,reclaim=12,reload=1",
+        soak_round!("operations=2000,reload=1"),
     ),
     Scenario {
         kernels: &[Kernel::V6_12],
@@ -615,7 +620,7 @@ pub const SCENARIOS: &[Scenario] = &[
             "file_policies",
             FileSystem::Ext4,
             "operations=300,policies=1",
-            "operations=2000,pages=48,reads=1,reclaim=12,policies=1",
+            soak_round!("operations=2000,policies=1"),
         )
     },
     Scenario {

@@ -24,11 +24,11 @@ pub(super) fn open_to_read(path: &Path, direct: bool) -> Result<File> {
     options(direct).open(path)
 }
 
-/// Writes the file's data to the disk. A direct write that could not drop a page which a reader had just then leaves an
-/// error for whoever syncs next ("Page cache invalidation failure on direct I/O" in the log), which is told once.
-pub(super) fn sync(file: &File) -> Result<()> {
-    match file.sync_data() {
-        Err(error) if error.raw_os_error() == Some(libc::EIO) => file.sync_data(),
+/// Syncs a file. A direct write that could not drop a page which a reader had just then leaves an error for whoever
+/// does so next ("Page cache invalidation failure on direct I/O" in the log), which is told once.
+pub(super) fn synced(sync: impl Fn() -> Result<()>) -> Result<()> {
+    match sync() {
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => sync(),
         result => result,
     }
 }
