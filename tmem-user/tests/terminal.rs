@@ -48,12 +48,12 @@ impl Dashboard {
     }
 
     fn of(arguments: &[&str], columns: u16, rows: u16) -> Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
         let terminal = open(
             ptsname(&master, Vec::new())?,
-            OFlags::RDWR | OFlags::NOCTTY,
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
         tcsetwinsize(&terminal, size(columns, rows))?;
@@ -115,11 +115,11 @@ impl Dashboard {
 
     /// Waits for the end, and checks that the terminal is as it was before.
     fn end(mut self) -> Result<ExitStatus> {
-        let status = self.child.wait()?;
         self.wait("end of the alternate screen", |shown| {
             let bytes = String::from_utf8_lossy(&shown.bytes);
             bytes.ends_with("\x1b[?25h") && bytes.contains(LEAVE_ALTERNATE_SCREEN)
         })?;
+        let status = self.child.wait()?;
         assert_eq!(tcgetattr(&self.terminal)?.local_modes, self.local_modes);
         Ok(status)
     }

@@ -53,7 +53,7 @@ pub(crate) fn run(kernels: &[Kernel]) -> Result<bool> {
         programs: true,
         ..Needs::default()
     })?;
-    let report = Report::default();
+    let report = Report::begin();
     for kernel in kernels {
         let begin = Instant::now();
         let result = tried(&nightly, kernel);

@@ -3,9 +3,13 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::paths;
 
@@ -44,17 +48,53 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// Runs with no input and gives what it wrote, also when it failed.
+/// Runs with no input and gives what it wrote, also when it failed. What it leaves running does not hold us up, as it
+/// would with the other end of a pipe.
 pub(crate) fn capture(command: &mut Command) -> Result<Output> {
-    let output = command
+    let memory = |name: &str| memfd_create(name, MemfdFlags::CLOEXEC).map(File::from);
+    let (stdout, stderr) = (memory("stdout")?, memory("stderr")?);
+    let status = command
         .stdin(Stdio::null())
-        .output()
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?)
+        .status()
         .with_context(|| format!("cannot start {}", describe(command)))?;
     Ok(Output {
-        success: output.status.success(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        success: status.success(),
+        stdout: text_of(stdout)?,
+        stderr: text_of(stderr)?,
     })
+}
+
+fn text_of(mut file: File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The command as one that is ended, with all that it started, when `limit` is over (then it fails) or we end.
+pub(crate) fn limited(command: &Command, limit: Duration) -> Command {
+    let mut limited = Command::new("setpriv");
+    limited.args([
+        "--pdeathsig",
+        "TERM",
+        "timeout",
+        "--verbose",
+        "--kill-after=10",
+    ]);
+    limited.arg(limit.as_secs().to_string());
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    limited
 }
 
 /// Runs with no input; its standard output, or an error with all that it wrote.
@@ -98,4 +138,29 @@ fn prepared(mut command: Command) -> Result<Command> {
     let path: OsString = env::join_paths(dirs).context("PATH")?;
     command.env("PATH", path).current_dir(paths::workspace());
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_running_does_not_hold_us_up() -> Result<()> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 100000 & echo $!"]);
+        let output = capture(&mut command)?;
+        assert!(output.success);
+        // A pipe would have stayed open until this one ended.
+        run(Command::new("kill").arg(output.stdout.trim()))
+    }
+
+    #[test]
+    fn what_hangs_is_ended() -> Result<()> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 100000 & echo begun; wait"]);
+        let output = capture(&mut limited(&command, Duration::from_secs(1)))?;
+        assert!(!output.success && output.stdout == "begun\n");
+        assert!(output.stderr.contains("timeout"), "{}", output.stderr);
+        Ok(())
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -168,15 +168,25 @@ impl Counts {
 }
 
 /// The tests so far; can be added to from several threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
+    begun: Instant,
     tests: Mutex<Vec<Test>>,
 }
 
 impl Report {
-    /// Adds a test and prints its line.
+    /// One that begins now.
+    pub(crate) fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            tests: Mutex::default(),
+        }
+    }
+
+    /// Adds a test and prints its line, with the time since the beginning.
     pub(crate) fn add(&self, test: Test) {
-        println!("{}", test.line());
+        let seconds = self.begun.elapsed().as_secs();
+        println!("{:>3}:{:02} {}", seconds / 60, seconds % 60, test.line());
         if test.failed > 0 && !test.message.is_empty() {
             println!("     {}", test.message.lines().next().unwrap_or_default());
         }
@@ -266,12 +276,12 @@ mod tests {
 
     #[test]
     fn nothing_that_ran_is_a_failure() {
-        assert!(!Report::default().finish());
+        assert!(!Report::begin().finish());
     }
 
     #[test]
     fn pages_are_summed_by_place() {
-        let report = Report::default();
+        let report = Report::begin();
         let data = [
             r#"{"stores":5,"verified":7,"bad":0}"#.to_owned(),
             r#"{"seconds":1}"#.to_owned(),
@@ -299,7 +309,7 @@ mod tests {
 
     #[test]
     fn one_failure_fails_all() {
-        let report = Report::default();
+        let report = Report::begin();
         report.add(Test::new("a", "native", Duration::ZERO));
         assert!(report.finish());
         report.add(Test::new("b", "native", Duration::ZERO).failed("why"));

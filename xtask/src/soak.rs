@@ -57,7 +57,7 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
         ..Needs::default()
     })?;
     let (modules, programs) = build::all(&nightly, &selection.kernels)?;
-    let report = Report::default();
+    let report = Report::begin();
     let begin = Instant::now();
     loop {
         say(format!("round with seed {}", settings.seed));

@@ -148,11 +148,12 @@ mod tests {
 
     #[test]
     fn a_panic_gives_the_terminal_back_and_is_told() -> Result<()> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
         let name = ptsname(&master, Vec::new())?;
-        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let terminal = open(name, flags, Mode::empty())?;
         tcsetwinsize(
             &terminal,
             Winsize {
@@ -174,13 +175,17 @@ mod tests {
             .stdout(Stdio::from(terminal.try_clone()?))
             .stderr(Stdio::from(terminal.try_clone()?))
             .spawn()?;
+        // A child whose words nobody reads waits with them. Reading ends with an error once nobody has the terminal open.
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = File::from(master).read_to_end(&mut bytes);
+            bytes
+        });
         let status = child.wait()?;
         assert!(!status.success());
         assert_eq!(tcgetattr(&terminal)?.local_modes, before);
         drop(terminal);
-        // Reading ends with an error once nobody has the terminal open.
-        let mut bytes = Vec::new();
-        let _ = File::from(master).read_to_end(&mut bytes);
+        let bytes = reader.join().unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let place = |wanted: &str| {
             text.find(wanted)

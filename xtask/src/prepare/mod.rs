@@ -49,22 +49,40 @@ impl Needs {
 /// # Errors
 /// When something cannot be had, with what to do about it.
 pub(crate) fn prepare(needs: &Needs) -> Result<Nightly> {
+    let nightly = tools(needs)?;
+    systems(needs)?;
+    Ok(nightly)
+}
+
+/// Of [`prepare`] what this host builds and tests with; the nightly toolchain to use.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn tools(needs: &Needs) -> Result<Nightly> {
     packages::install(needs)?;
     let nightly = toolchain::nightly(needs)?;
     if needs.programs {
         toolchain::bpf_linker()?;
     }
+    if needs.analysis {
+        python()?;
+    }
+    Ok(nightly)
+}
+
+/// Of [`prepare`] what machines are made of, once [`tools`] are there.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn systems(needs: &Needs) -> Result<()> {
     for kernel in &needs.kernels {
         roots::kernel(*kernel)?;
     }
     if needs.machines.contains(&Machine::Ibt) {
         roots::bochs()?;
     }
-    if needs.analysis {
-        python()?;
-    }
     if needs.disk_of_programs {
         roots::programs()?;
     }
-    Ok(nightly)
+    Ok(())
 }

@@ -29,6 +29,14 @@ const ALWAYS: &[Part] = &[
         probe: "make",
         package: "make",
     },
+    Part {
+        probe: "setpriv",
+        package: "util-linux",
+    },
+    Part {
+        probe: "timeout",
+        package: "coreutils",
+    },
 ];
 
 const FOR_ROOTS: &[Part] = &[
@@ -62,10 +70,6 @@ const FOR_MACHINES: &[Part] = &[
     Part {
         probe: "xz",
         package: "xz-utils",
-    },
-    Part {
-        probe: "setpriv",
-        package: "util-linux",
     },
     Part {
         probe: "/sbin/mkfs.ext4",

@@ -9,12 +9,12 @@ mod report_page;
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use tmem_tests::{Effort, Kernel, Machine};
 
 use crate::build::{self, Lock, Modules};
 use crate::package;
-use crate::prepare::{Needs, Nightly, prepare};
+use crate::prepare::{self, Needs, Nightly};
 use crate::process::say;
 use crate::report::{Report, Test, selects};
 use crate::scenarios::{self, Settings};
@@ -61,21 +61,28 @@ pub(crate) fn run(selection: &Selection) -> Result<bool> {
     let disk_of_programs = scenarios::use_programs(&selection.kernels, &settings);
     let with_machines = !machines.is_empty();
     let all_kinds = selection.machine.is_none();
-    let nightly = prepare(&Needs {
+    let needs = Needs {
         kernels: selection.kernels.clone(),
         machines,
         programs: true,
         disk_of_programs,
         miri: all_kinds,
         analysis: all_kinds,
-    })?;
-    let report = Report::default();
-    let begin = Instant::now();
-    let ended = if all_kinds {
-        native::run(&nightly, &selection.filters, &report)
-    } else {
-        Ok(())
     };
+    let report = Report::begin();
+    let nightly = prepare::tools(&needs)?;
+    let begin = Instant::now();
+    // What machines are made of is downloaded while the tests that need none run.
+    let ended = std::thread::scope(|scope| {
+        let systems = scope.spawn(|| prepare::systems(&needs));
+        let ended = if all_kinds {
+            native::run(&nightly, &selection.filters, &report)
+        } else {
+            Ok(())
+        };
+        let systems = systems.join().unwrap_or_else(|_| bail!("a panic"));
+        ended.and(systems.context("preparing the machines"))
+    });
     let ended = ended.and_then(|()| {
         let packages = selects(&selection.filters, PACKAGES);
         if with_machines || packages || object::any(&selection.filters) {

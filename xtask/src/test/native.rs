@@ -1,14 +1,14 @@
 //! Tests that need no machine: formatting, lints, `cargo test`, and what Miri can run.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::{exports, prometheus, report_page};
 use crate::paths;
 use crate::prepare::Nightly;
-use crate::process::{capture, cargo, output, say};
+use crate::process::{capture, cargo, limited, output, say};
 use crate::report::{Counts, Report, Test, selects};
 
 /// Crates of the workspace.
@@ -36,6 +36,9 @@ const OUTSIDERS: &[&str] = &[
 ];
 
 const PLACE: &str = "native";
+
+/// Of the tests of one crate: what takes longer hangs. The longest, those in Miri, take a third of it.
+const HANG: Duration = Duration::from_secs(25 * 60);
 
 /// Runs them all, as far as `filters` select them.
 pub(super) fn run(nightly: &Nightly, filters: &[String], report: &Report) -> Result<()> {
@@ -122,7 +125,7 @@ fn check(report: &Report, name: &str, command: &mut Command) -> Result<()> {
 /// A command that runs test binaries: counted as they count.
 fn libtest(report: &Report, name: &str, command: &mut Command, filters: &[String]) -> Result<()> {
     let begin = Instant::now();
-    let output = capture(command)?;
+    let output = capture(&mut limited(command, HANG))?;
     let counts = Counts::of_cargo_test(&output.stdout);
     let test = Test::new(name, PLACE, begin.elapsed());
     if !output.success {
