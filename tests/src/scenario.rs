@@ -531,7 +531,7 @@ pub const SCENARIOS: &[Scenario] = &[
     rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
     file_on_6_12("file_unwanted", ""),
     file_on_6_12("file_shrink", ""),
-    file_on_6_12("file_ttl", ""),
+    file("file_ttl", FileSystem::Ext4, "", ""),
     Scenario {
         expects: Expect::Fail("still accounts for"),
         ..file_on_6_12("file_control_no_ttl", "ttl=0")
@@ -624,12 +624,10 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
-        kernels: &[Kernel::V6_12],
         programs: true,
         ..file("file_fio", FileSystem::Ext4, "mib=24", "mib=24")
     },
     Scenario {
-        kernels: &[Kernel::V6_12],
         programs: true,
         ..file("file_stress_ng", FileSystem::Xfs, "seconds=1", "seconds=5")
     },
