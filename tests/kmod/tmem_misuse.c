@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What tests do beside tmem on the functions that it hooks: hold one by ftrace
- * IPMODIFY, as a livepatch would (parameter "hold"), or call one through a plain
- * pointer, which a machine with IBT must not survive (parameter "call").
+ * What tests do beside tmem: hold a function that it hooks by ftrace IPMODIFY, as a
+ * livepatch would (parameter "hold"), call one through a plain pointer, which a
+ * machine with IBT must not survive (parameter "call"), or take one from the count of
+ * a module's references (parameter "uncount"), as a vain attempt to unload it does
+ * for a moment.
  */
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
@@ -17,6 +19,10 @@ MODULE_PARM_DESC(hold, "function to hold by IPMODIFY, left as it is otherwise");
 static char *call;
 module_param(call, charp, 0444);
 MODULE_PARM_DESC(call, "function without arguments to call through a pointer");
+
+static char *uncount;
+module_param(uncount, charp, 0444);
+MODULE_PARM_DESC(uncount, "a function of the module whose references are one too few");
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 11, 0)
 static void notrace misuse_handler(unsigned long ip, unsigned long parent,
@@ -69,8 +75,29 @@ static int misuse_call(const char *name)
 	return 0;
 }
 
+static struct module *misuse_uncounted;
+
+static int misuse_uncount(const char *name)
+{
+	struct module *(*module_of)(unsigned long) =
+		(void *)misuse_address("__module_address");
+	unsigned long address = misuse_address(name);
+
+	if (!module_of || !address)
+		return -ENOENT;
+	preempt_disable();
+	misuse_uncounted = module_of(address);
+	preempt_enable();
+	if (!misuse_uncounted)
+		return -ENOENT;
+	module_put(misuse_uncounted);
+	return 0;
+}
+
 static int __init misuse_init(void)
 {
+	if (uncount)
+		return misuse_uncount(uncount);
 	if (call)
 		return misuse_call(call);
 	if (hold)
@@ -80,6 +107,8 @@ static int __init misuse_init(void)
 
 static void __exit misuse_exit(void)
 {
+	if (misuse_uncounted)
+		__module_get(misuse_uncounted);
 	if (hold)
 		unregister_ftrace_function(&misuse_ops);
 }
@@ -87,4 +116,4 @@ static void __exit misuse_exit(void)
 module_init(misuse_init);
 module_exit(misuse_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("What tests do beside tmem on the functions that it hooks");
+MODULE_DESCRIPTION("What tests do beside tmem");

@@ -484,6 +484,7 @@ pub const SCENARIOS: &[Scenario] = &[
     swap("swap_zswap_behind", "stores=10000", "stores=200000"),
     swap("swap_swapoff", "stores=10000", "stores=200000"),
     swap("swap_load_unload", "stores=10000", "stores=100000"),
+    swap("swap_vain_unload", "", ""),
     swap("swap_flip", "seconds=60", "seconds=1800"),
     swap("swap_no_memory", "stores=5000", "stores=100000"),
     swap("swap_undecodable", "", ""),

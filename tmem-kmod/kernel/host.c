@@ -6,8 +6,8 @@
  * an end when it panics.
  *
  * Lock order: scratch, codec slot (codec.c), then the engine's spinlocks in the
- * order that the engine states; a lock of the index comes before the store's,
- * and that before the pools'. The workqueue's own locks come last.
+ * order that the engine states; the lock of the pools comes before those of the index,
+ * and they before the store's. The workqueue's own locks come last.
  */
 #define pr_fmt(fmt) "tmem: " fmt
 
@@ -216,12 +216,6 @@ void tmem_host_wake_maintenance(void)
 static void tmem_expire(struct work_struct *work);
 static DECLARE_DELAYED_WORK(tmem_expiry, tmem_expire);
 
-static void tmem_expire_after(unsigned long delay)
-{
-	if (!READ_ONCE(tmem_quiescent))
-		mod_delayed_work(tmem_workqueue, &tmem_expiry, delay);
-}
-
 static void tmem_expire(struct work_struct *work)
 {
 	u64 due;
@@ -230,8 +224,10 @@ static void tmem_expire(struct work_struct *work)
 		due = tmem_core_expire(tmem_engine, ktime_get_ns());
 		cond_resched();
 	} while (!due && !READ_ONCE(tmem_quiescent));
-	if (due != U64_MAX)
-		tmem_expire_after(nsecs_to_jiffies(due) + 1);
+	/* Who began anew meanwhile is not put off. */
+	if (due != U64_MAX && !READ_ONCE(tmem_quiescent))
+		queue_delayed_work(tmem_workqueue, &tmem_expiry,
+				   nsecs_to_jiffies(due) + 1);
 }
 
 /**
@@ -243,20 +239,41 @@ static void tmem_expire(struct work_struct *work)
  */
 void tmem_host_expire(void)
 {
-	tmem_expire_after(0);
+	if (!READ_ONCE(tmem_quiescent))
+		mod_delayed_work(tmem_workqueue, &tmem_expiry, 0);
 }
 
 /* -- references ---------------------------------------------------------- */
 
-/* One reference for each pool that has persistent pages. */
+/*
+ * Pools that hold the module, each by a reference. Changes under the engine's store
+ * lock. Counted here, since each vain attempt to unload the module takes one from its
+ * own count for a moment.
+ */
+static unsigned int tmem_pins;
+
 bool tmem_host_pin(void)
 {
-	return try_module_get(THIS_MODULE);
+	if (!try_module_get(THIS_MODULE))
+		return false;
+	WRITE_ONCE(tmem_pins, tmem_pins + 1);
+	return true;
 }
 
 void tmem_host_unpin(void)
 {
+	WRITE_ONCE(tmem_pins, tmem_pins - 1);
 	module_put(THIS_MODULE);
+}
+
+/**
+ * tmem_host_is_pinned - whether a pool has pages that nobody else has
+ *
+ * Context: any.
+ */
+bool tmem_host_is_pinned(void)
+{
+	return READ_ONCE(tmem_pins) != 0;
 }
 
 /* -- panic --------------------------------------------------------------- */

@@ -120,17 +120,17 @@ static void tmem_swap_note_end(unsigned int type, pgoff_t end)
 
 /*
  * Whether no swap entry has a page of ours, for sure: then the originals are all
- * that there is to do. A pool with pages holds a reference to the module, from before
- * its first one is linked until after its last one is unlinked. Whoever handles an
- * entry comes after the store that kept its page, by the page's lock or those under
- * which the entry is handed on and freed; so it sees that reference, or a count that
- * others took further, but none from before. Other references only make the answer no.
+ * that there is to do. A pool with pages is pinned, from before its first one is linked
+ * until after its last one is unlinked. Whoever handles an entry comes after the store
+ * that kept its page, by the page's lock or those under which the entry is handed on
+ * and freed; so it sees that pin, or a count that others took further, but none from
+ * before.
  *
  * Context: any.
  */
 static bool tmem_swap_is_empty(void)
 {
-	return module_refcount(THIS_MODULE) == 0;
+	return !tmem_host_is_pinned();
 }
 
 /* -- our functions, called by the thunks --------------------------------- */

@@ -24,6 +24,7 @@ void tmem_host_quiesce(void);
 void tmem_host_exit(void);
 unsigned int tmem_host_slots(void);
 void tmem_host_expire(void);
+bool tmem_host_is_pinned(void);
 
 /* codec.c: the kernel's codecs. */
 void tmem_codec_init(void);

@@ -873,7 +873,10 @@ impl<H: Host> Engine<H> {
             {
                 Ok(id) => removed.emptied = id,
                 Err(_) => {
-                    home.lose();
+                    let _store = self.lock_store();
+                    if home.is_live() {
+                        home.lose();
+                    }
                     break;
                 }
             }
@@ -1084,6 +1087,13 @@ impl<H: Host> Engine<H> {
         }
         self.trim_ghosts();
         let retired = self.lock_pools();
+        {
+            let _store = self.lock_store();
+            // The pin of a page that was lost. With a page that a put still counts, it is that page's.
+            if home.forget_lost() && !home.has_pages() {
+                self.memory.host.unpin();
+            }
+        }
         home.end_close(retired.part);
         Ok(())
     }

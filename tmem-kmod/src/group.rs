@@ -240,7 +240,7 @@ impl<H: Host> Engine<H> {
             None if id.is_some() && !may_miss => return Charge::NoPlace,
             _ => {}
         }
-        let is_first = home.is_persistent() && !home.has_pages();
+        let is_first = home.is_persistent() && !home.has_pages() && !home.has_lost();
         if is_first && !self.memory.host.pin() {
             return Charge::NoPin;
         }
@@ -299,7 +299,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Caller must hold the store lock. Takes a page away from its pool's count, and its owner's if it was in it.
-    /// The last one of a persistent pool lets the host go.
+    /// The last one of a persistent pool lets the host go, unless one was lost.
     #[inline(always)]
     pub(crate) fn uncharge(&self, home: &Pool, entry: &Entry, page: Footprint) {
         if entry.is_counted()
@@ -309,7 +309,7 @@ impl<H: Host> Engine<H> {
         }
         // Read before: with no pages left the pool's place may be used again.
         let persistent = home.is_persistent();
-        if home.uncharge(page) == 0 && persistent {
+        if home.uncharge(page) == 0 && persistent && !home.has_lost() {
             self.memory.host.unpin();
         }
     }

@@ -585,6 +585,10 @@ impl Shard {
     /// The id of a page's entry, or 0.
     #[inline(always)]
     pub(crate) fn find<H: Host>(&self, records: &Records<'_, H>, handle: Handle) -> u32 {
+        // No page has such an index, but a record does not tell it from a smaller one.
+        if handle.index > MAX_INDEX {
+            return 0;
+        }
         if self.expected.entry != 0 && self.expected.handle == handle {
             return self.expected.entry;
         }

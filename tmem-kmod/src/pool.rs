@@ -234,7 +234,6 @@ impl Pool {
         self.set_policy(Policy::Lru);
         self.set_admission(ADMIT_ALL);
         self.set_max_ratio(100);
-        self.lost.store(0, Relaxed);
         self.ages.epoch.store(0, Relaxed);
         self.ages.swept.store(0, Relaxed);
         self.set_ttl(0);
@@ -357,9 +356,11 @@ impl Pool {
     }
 
     /// Caller must hold the pools lock. Sets the time to live, in seconds; 0: none. Pages that are held keep the
-    /// share of theirs that they have used.
+    /// share of theirs that they have used, to an eighth; the same time again changes nothing.
     pub(crate) fn set_ttl(&self, seconds: u32) {
-        self.ages.ttl.store(seconds, Relaxed);
+        if self.ages.ttl.swap(seconds, Relaxed) == seconds {
+            return;
+        }
         self.ages.since.store(0, Relaxed);
         self.ages.shard.store(SHARDS as u32, Relaxed);
     }
@@ -458,9 +459,15 @@ impl Pool {
 
     /// A persistent page could not be decoded, and could not be kept either. From now on no miss is
     /// reported, since the frontend would take what an older copy holds for the page.
+    /// Caller must hold the store lock: the pool stays pinned until it is closed, so that it is asked.
     #[cold]
     pub(crate) fn lose(&self) {
         self.lost.store(1, Relaxed);
+    }
+
+    /// Caller must hold the store lock. Whether a page was lost, which is forgotten.
+    pub(crate) fn forget_lost(&self) -> bool {
+        self.lost.swap(0, Relaxed) != 0
     }
 
     #[inline(always)]

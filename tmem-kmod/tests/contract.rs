@@ -393,6 +393,15 @@ fn a_new_time_to_live_leaves_pages_the_share_that_they_have_used() {
     tell(&engine, 1500);
     assert!(!is_there(0) && !is_there(1) && is_there(2));
 
+    // Told again and again, it is over all the same.
+    engine.put(pool, 1, 3, &page(3, 1000), 0);
+    for time in 1501..2500 {
+        engine.set_pool_ttl(pool, 800).unwrap();
+        tell(&engine, time);
+    }
+    assert!(!is_there(3));
+    engine.put(pool, 1, 2, &page(2, 1000), 0);
+
     engine.set_pool_ttl(pool, 0).unwrap();
     assert_eq!(tell(&engine, 1_000_000), None);
     assert!(is_there(2));
@@ -573,6 +582,23 @@ fn handles_are_as_wide_as_stated() {
         Outcome::RefusedLimit
     );
     assert!(!engine.contains(pool, 0, largest + 1));
+    // So many that some are in the bucket of the page whose index has the same low bits, also for who reads in order.
+    for n in 1..2000 {
+        let beyond = n << 36;
+        assert_eq!(get(&engine, pool, 0, beyond).0, Outcome::Miss, "{n}");
+        assert_eq!(
+            engine.flush_page(pool, 0, beyond).outcome,
+            Outcome::Miss,
+            "{n}"
+        );
+    }
+    for index in largest - 3..=largest {
+        engine.put(pool, 7, index, &page(index, 100), 0);
+    }
+    for index in largest - 3..=largest {
+        assert!(get(&engine, pool, 7, index) == (Outcome::Hit, page(index, 100)));
+    }
+    assert_eq!(get(&engine, pool, 7, largest + 1).0, Outcome::Miss);
 }
 
 #[test]

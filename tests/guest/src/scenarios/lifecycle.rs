@@ -76,6 +76,32 @@ pub(super) fn swapoff(context: &Context) -> Result<()> {
     stage.finish(context)
 }
 
+/// A vain attempt to unload the module takes one from its count of references, for a moment that is drawn out here:
+/// pages are held all the same.
+pub(super) fn vain_unload(context: &Context) -> Result<()> {
+    let stage = Stage::new(context)?;
+    let worker = stage.worker(|| {
+        let mut region = Region::anonymous(PAGES, context.seed)?;
+        region.write_all();
+        region.page_out(0, PAGES)?;
+        ensure_busy()?;
+        tier::load_misuse("uncount=tmem_host_pin").context("loading the test module")?;
+        let users = fs::read_to_string("/sys/module/tmem/refcnt").context("refcnt")?;
+        ensure!(users.trim() == "0", "{} references are left", users.trim());
+        for index in 0..PAGES / 2 {
+            region.check(index, stage.tally);
+        }
+        region.write(0);
+        region.page_out(0, 1)?;
+        region.check(0, stage.tally);
+        tier::unload_misuse().context("unloading the test module")?;
+        region.check_all(stage.tally);
+        Ok(())
+    })?;
+    worker.join()?;
+    stage.finish(context)
+}
+
 /// The module comes and goes while processes swap.
 pub(super) fn load_unload(context: &Context) -> Result<()> {
     const CYCLES: u64 = 10;

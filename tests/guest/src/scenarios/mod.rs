@@ -46,6 +46,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("swap_rmmod_idle", lifecycle::idle),
     ("swap_swapoff", lifecycle::swapoff),
     ("swap_load_unload", lifecycle::load_unload),
+    ("swap_vain_unload", lifecycle::vain_unload),
     ("swap_flip", lifecycle::flip),
     ("swap_leak", lifecycle::leak),
     ("swap_ftrace_off", neighbours::ftrace_off),
