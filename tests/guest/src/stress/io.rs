@@ -24,11 +24,13 @@ pub(super) fn open_to_read(path: &Path, direct: bool) -> Result<File> {
     options(direct).open(path)
 }
 
-/// Syncs a file. A direct write that could not drop a page which a reader had just then leaves an error for whoever
-/// does so next ("Page cache invalidation failure on direct I/O" in the log), which is told once.
-pub(super) fn synced(sync: impl Fn() -> Result<()>) -> Result<()> {
-    match sync() {
-        Err(error) if error.raw_os_error() == Some(libc::EIO) => sync(),
+/// Syncs a file, or reads it directly, again after an error of I/O. A direct write that could not drop a page which a reader
+/// had just then leaves one for whoever syncs next ("Page cache invalidation failure on direct I/O" in the log), and direct
+/// I/O that meets a page which was written by a mapping just then has one itself ("Direct I/O collision with buffered
+/// writes").
+pub(super) fn again_after_error<T>(mut act: impl FnMut() -> Result<T>) -> Result<T> {
+    match act() {
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => act(),
         result => result,
     }
 }

@@ -154,13 +154,13 @@ impl Place {
             direct: 512,
         };
         let base = match self.file_system {
-            FileSystem::Ext4 => Abilities {
+            FileSystem::Ext4 | FileSystem::Ext4Small => Abilities {
                 // On 7.2 what was there before shows where a range was zeroed, also without the module.
                 allocate: self.kernel < (7, 2),
-                ..ext4
-            },
-            FileSystem::Ext4Small => Abilities {
-                block: 1024,
+                block: match self.file_system {
+                    FileSystem::Ext4Small => 1024,
+                    _ => 4096,
+                },
                 ..ext4
             },
             FileSystem::Ext4Journal => Abilities {

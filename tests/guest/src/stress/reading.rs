@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::World;
 use super::cell::CELL;
-use super::io::{Buffer, Mapping, Queue, Request, open, open_to_read};
+use super::io::{Buffer, Mapping, Queue, Request, again_after_error, open, open_to_read};
 use super::model::{Inode, Reach};
 use crate::content::Rng;
 
@@ -122,7 +122,7 @@ impl Handle {
     ) -> io::Result<usize> {
         match how {
             How::Buffered => read(&self.buffered, buffer, offset),
-            How::Direct => read(&self.direct, buffer, offset),
+            How::Direct => again_after_error(|| read(&self.direct, buffer, offset)),
             How::Mapped => {
                 let base = offset / 4096 * 4096;
                 let length = offset - base + buffer.len();

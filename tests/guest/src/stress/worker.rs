@@ -234,12 +234,12 @@ impl<'a> Worker<'a> {
             Operation::Exchange => self.exchange(slot, file),
             Operation::Defragment => self.defragment(slot, file),
             Operation::Sync => {
-                io::synced(|| file.buffered.sync_data())?;
+                io::again_after_error(|| file.buffered.sync_data())?;
                 Ok(0..0)
             }
             Operation::Drop => {
                 let range = self.range(self.capacity());
-                io::synced(|| file.buffered.sync_data())?;
+                io::again_after_error(|| file.buffered.sync_data())?;
                 io::drop_pages(&file.buffered, range.start * CELL, range.len() * CELL)?;
                 file.inode.note("fadvise(DONTNEED)".into(), range.clone());
                 Ok(range)
@@ -596,7 +596,7 @@ impl<'a> Worker<'a> {
                 let file = Handle::open(&fresh, &inode, true)?;
                 self.write(&file)?;
                 if self.rng.below(2) == 0 {
-                    io::synced(|| file.buffered.sync_all())?;
+                    io::again_after_error(|| file.buffered.sync_all())?;
                 }
                 let mut named = self.world.slot(slot);
                 fs::rename(&fresh, &named.path)?;
