@@ -101,8 +101,8 @@ pub const CGROUP_WEIGHT_NONE: &str = "default";
 /// The limit of a cgroup that has none.
 pub const CGROUP_LIMIT_NONE: &str = "max";
 
-/// Directory about the file systems whose clean pages are kept; absent where the module
-/// keeps no file pages on this kernel.
+/// Directory about the file systems whose clean pages are kept. Where the module keeps no file pages on this
+/// kernel, none can be added (`EOPNOTSUPP`).
 pub const MOUNTS: &str = "mounts";
 /// In [`MOUNTS`]: takes the path of a mounted directory whose file system joins. Write only.
 /// `EINVAL`: nothing is mounted there; `EOPNOTSUPP`: refused, see

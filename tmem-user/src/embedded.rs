@@ -175,6 +175,9 @@ impl Source for EmbeddedSource {
 
     fn snapshot(&mut self) -> Result<Snapshot, SourceError> {
         let mut snapshot = self.visit().machine.snapshot()?;
+        if self.worker.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(failed("the workload ended by itself"));
+        }
         snapshot.cost = OwnCost {
             cpu_ns: system::process_cpu_ns().saturating_sub(self.cpu_ns_at_start),
             resident_bytes: system::resident_bytes(),

@@ -78,15 +78,14 @@ impl Mounts {
     /// Finds the directory of the loaded module.
     ///
     /// # Errors
-    /// When the module keeps no file pages on this kernel.
+    /// When the module's directory is not there, or older than the file side.
     pub fn open(control: &Control) -> Result<Self, SourceError> {
         let directory = control.root().join(sysfs::MOUNTS);
         if !directory.is_dir() {
             return Err(SourceError::Absent {
                 what: "the file side".to_owned(),
                 path: directory,
-                hint: "on this kernel the module keeps swap pages only; the kernel's log says why"
-                    .to_owned(),
+                hint: "this module knows swap pages only".to_owned(),
             });
         }
         Ok(Self { directory })

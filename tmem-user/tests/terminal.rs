@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -11,12 +12,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, ioctl_tiocsctty, kill_process, setsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::stdio::stdin;
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcgetwinsize, tcsetwinsize};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const HANG: Duration = Duration::from_secs(120);
+
+const WORKLOAD: &str = "zipf:pages=400,rate=1000";
 
 const LEAVE_ALTERNATE_SCREEN: &str = "\x1b[?1049l";
 const WHERE_IS_THE_CURSOR: &str = "\x1b[6n";
@@ -39,46 +43,31 @@ struct Shown {
 
 impl Dashboard {
     fn start(columns: u16, rows: u16) -> Result<Self> {
-        let workload = "zipf:pages=400,rate=1000";
         Self::of(
-            &["top", "--embedded", "--workload", workload],
+            &["top", "--embedded", "--workload", WORKLOAD],
             columns,
             rows,
         )
     }
 
     fn of(arguments: &[&str], columns: u16, rows: u16) -> Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let terminal = open(
-            ptsname(&master, Vec::new())?,
-            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        tcsetwinsize(&terminal, size(columns, rows))?;
+        let (master, terminal) = pseudo_terminal(columns, rows)?;
         let local_modes = tcgetattr(&terminal)?.local_modes;
-        let child = Command::new(env!("CARGO_BIN_EXE_tmem"))
-            .args(arguments)
-            .env("TERM", "xterm")
-            .stdin(Stdio::from(terminal.try_clone()?))
-            .stdout(Stdio::from(terminal.try_clone()?))
-            .stderr(Stdio::from(terminal.try_clone()?))
-            .spawn()?;
+        let child = start(arguments, &terminal)?;
         let shown = Shown {
             screen: vt100::Parser::new(rows.max(1), columns.max(1), 0),
             bytes: Vec::new(),
             ended: false,
         };
         let shown = Arc::new((Mutex::new(shown), Condvar::new()));
-        let output = File::from(master.try_clone()?);
+        let output = master.try_clone()?;
         thread::spawn({
             let shown = Arc::clone(&shown);
             move || read_all(output, &shown)
         });
         Ok(Self {
             child,
-            keyboard: File::from(master),
+            keyboard: master,
             terminal,
             local_modes,
             shown,
@@ -130,6 +119,39 @@ impl Drop for Dashboard {
         // Fails when it has ended, as it should have.
         let _ = self.child.kill();
     }
+}
+
+/// The end of a terminal emulator, and that of its programs.
+fn pseudo_terminal(columns: u16, rows: u16) -> Result<(File, OwnedFd)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let terminal = open(
+        ptsname(&master, Vec::new())?,
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    tcsetwinsize(&terminal, size(columns, rows))?;
+    Ok((File::from(master), terminal))
+}
+
+/// Starts the tool in a terminal, which is its own: else it would ask the one that the tests were started in for its size.
+fn start(arguments: &[&str], terminal: &OwnedFd) -> Result<Child> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tmem"));
+    command
+        .args(arguments)
+        .env("TERM", "xterm")
+        .stdin(Stdio::from(terminal.try_clone()?))
+        .stdout(Stdio::from(terminal.try_clone()?))
+        .stderr(Stdio::from(terminal.try_clone()?));
+    // SAFETY: two system calls, which are safe between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            setsid()?;
+            Ok(ioctl_tiocsctty(stdin())?)
+        });
+    }
+    Ok(command.spawn()?)
 }
 
 fn size(columns: u16, rows: u16) -> Winsize {
@@ -203,7 +225,7 @@ fn a_recording_looks_as_what_was_recorded_and_goes_back_in_time() -> Result<()> 
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("a.trace").display().to_string();
     let status = Command::new(env!("CARGO_BIN_EXE_tmem"))
-        .args(["--embedded", "--workload", "zipf:pages=400,rate=1000"])
+        .args(["--embedded", "--workload", WORKLOAD])
         .args([
             "record",
             "-o",
@@ -243,6 +265,30 @@ fn signals_give_the_terminal_back() -> Result<()> {
         assert_eq!(dashboard.end()?.code(), Some(0), "{signal:?}");
     }
     Ok(())
+}
+
+#[test]
+fn it_ends_when_its_terminal_is_gone() -> Result<()> {
+    let (mut master, terminal) = pseudo_terminal(80, 24)?;
+    let mut child = start(&["top", "--embedded", "--workload", WORKLOAD], &terminal)?;
+    drop(terminal);
+    let mut screen = vt100::Parser::new(24, 80, 0);
+    let mut buffer = [0; 4096];
+    while !screen.screen().contents().contains("hit rate") {
+        let read = master.read(&mut buffer)?;
+        screen.process(&buffer[..read]);
+    }
+    drop(master);
+    for _ in 0..HANG.as_millis() / 50 {
+        if let Some(status) = child.try_wait()? {
+            assert_eq!(status.code(), Some(0), "{status}");
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("it goes on without its terminal")
 }
 
 #[test]

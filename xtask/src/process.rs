@@ -81,7 +81,7 @@ pub(crate) fn limited(command: &Command, limit: Duration) -> Command {
         "TERM",
         "timeout",
         "--verbose",
-        "--kill-after=10",
+        "--signal=KILL",
     ]);
     limited.arg(limit.as_secs().to_string());
     limited.arg(command.get_program()).args(command.get_args());
@@ -142,6 +142,8 @@ fn prepared(mut command: Command) -> Result<Command> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
 
     #[test]
@@ -151,7 +153,8 @@ mod tests {
         let output = capture(&mut command)?;
         assert!(output.success);
         // A pipe would have stayed open until this one ended.
-        run(Command::new("kill").arg(output.stdout.trim()))
+        let left = Pid::from_raw(output.stdout.trim().parse()?).context("no process")?;
+        Ok(kill_process(left, Signal::KILL)?)
     }
 
     #[test]

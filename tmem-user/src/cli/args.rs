@@ -23,7 +23,7 @@ Exit codes:
   1  failed
   2  wrong usage: unknown option, key or value
   3  cannot measure: the module is not loaded, or of another version
-  4  missing rights: setting and draining need root, latencies CAP_BPF and CAP_PERFMON";
+  4  missing rights: setting and draining need root";
 
 /// Watch and tune tmem, a compressed second chance for pages that memory reclaim throws out.
 #[derive(Debug, Parser)]

@@ -42,11 +42,11 @@ pub(super) async fn serve(global: &Global, options: &Serve) -> anyhow::Result<u8
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let address: SocketAddr = listener.local_addr()?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    let mut interrupts = signal(SignalKind::interrupt())?;
     print(&format!("listening on http://{address}/metrics\n"))?;
     // Fails only where there is no service manager to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let mut terminations = signal(SignalKind::terminate())?;
-    let mut interrupts = signal(SignalKind::interrupt())?;
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {

@@ -109,10 +109,10 @@ pub(super) async fn run(global: &Global, options: &Tune) -> anyhow::Result<u8> {
         changes: 0,
         aside: false,
     };
-    // Fails only where there is no service manager to tell.
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
     let mut terminations = signal(SignalKind::terminate())?;
     let mut interrupts = signal(SignalKind::interrupt())?;
+    // Fails only where there is no service manager to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     let mut ticks = tokio::time::interval(options.every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;

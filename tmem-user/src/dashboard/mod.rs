@@ -16,7 +16,7 @@ mod terminal;
 mod theme;
 mod view;
 
-use std::sync::mpsc::{self, TryRecvError};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use ratatui::crossterm::event::{self, Event};
 
 use crate::source::Source;
-use app::{App, Effect};
+use app::{App, Effect, News};
 use config::Config;
 use sampler::Wanted;
 use terminal::Screen;
@@ -58,7 +58,7 @@ impl Default for Options {
     }
 }
 
-/// Shows `source` until the user leaves or SIGTERM, SIGINT or SIGHUP arrives.
+/// Shows `source` until the user leaves, the terminal is gone, or SIGTERM, SIGINT or SIGHUP arrives.
 /// The terminal is as before on return, whatever happens.
 ///
 /// # Errors
@@ -81,8 +81,19 @@ pub fn run(mut source: Box<dyn Source>, options: &Options) -> Result<()> {
         .spawn(move || sampler::run(source.as_mut(), interval, &wanted, &news))
         .context("starting the sampler thread")?;
 
+    let shown = show(&mut app, &mut screen, &ask, &told);
+    // Without a terminal nothing can be drawn, and nobody is told so.
+    if screen.is_gone()? { Ok(()) } else { shown }
+}
+
+fn show(
+    app: &mut App,
+    screen: &mut Screen,
+    ask: &Sender<Wanted>,
+    told: &Receiver<News>,
+) -> Result<()> {
     let mut stale = true;
-    while !app.quit && !screen.stopped() {
+    while !app.quit && !screen.stopped() && !screen.is_gone()? {
         loop {
             match told.try_recv() {
                 Ok(news) => {
@@ -96,33 +107,36 @@ pub fn run(mut source: Box<dyn Source>, options: &Options) -> Result<()> {
         if stale {
             screen
                 .terminal
-                .draw(|frame| view::render(&app, frame))
+                .draw(|frame| view::render(app, frame))
                 .context("drawing")?;
             stale = false;
         }
-        if !event::poll(PATIENCE).context("waiting for keys")? {
-            continue;
-        }
-        stale = true;
-        let effect = match event::read().context("reading a key")? {
-            Event::Key(key) => app.on_key(key),
-            Event::Mouse(mouse) => {
-                app.on_mouse(mouse);
-                None
+        screen.wait(PATIENCE)?;
+        while !app.quit
+            && !screen.is_gone()?
+            && event::poll(Duration::ZERO).context("waiting for keys")?
+        {
+            stale = true;
+            let effect = match event::read().context("reading a key")? {
+                Event::Key(key) => app.on_key(key),
+                Event::Mouse(mouse) => {
+                    app.on_mouse(mouse);
+                    None
+                }
+                _ => None,
+            };
+            match effect {
+                Some(Effect::Set { key, value }) => {
+                    ask.send(Wanted::Set { key, value })
+                        .context("the sampler thread ended")?;
+                }
+                Some(Effect::Travel(steps)) => {
+                    ask.send(Wanted::Travel(steps))
+                        .context("the sampler thread ended")?;
+                }
+                Some(Effect::Redraw) => screen.redraw()?,
+                None => {}
             }
-            _ => None,
-        };
-        match effect {
-            Some(Effect::Set { key, value }) => {
-                ask.send(Wanted::Set { key, value })
-                    .context("the sampler thread ended")?;
-            }
-            Some(Effect::Travel(steps)) => {
-                ask.send(Wanted::Travel(steps))
-                    .context("the sampler thread ended")?;
-            }
-            Some(Effect::Redraw) => screen.redraw()?,
-            None => {}
         }
     }
     Ok(())

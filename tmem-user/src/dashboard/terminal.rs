@@ -1,9 +1,11 @@
 //! The terminal: taken over and always given back, on return, panic and
 //! signals; and its size, which a serial console has to be asked for.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ratatui::DefaultTerminal;
@@ -11,6 +13,9 @@ use ratatui::crossterm::cursor;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::stdio::{dup2_stderr, dup2_stdout};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -55,6 +60,28 @@ impl Screen {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Waits until there is input, the terminal is gone, a signal comes, or `patience` is over.
+    pub(super) fn wait(&self, patience: Duration) -> Result<()> {
+        self.poll(patience).map(|_| ())
+    }
+
+    /// Whether the other end of the terminal is gone. Reading keys would wait for ever then.
+    pub(super) fn is_gone(&self) -> Result<bool> {
+        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        Ok(self.poll(Duration::ZERO)?.intersects(gone))
+    }
+
+    fn poll(&self, patience: Duration) -> Result<PollFlags> {
+        let stdin = io::stdin();
+        let mut input = [PollFd::new(&stdin, PollFlags::IN)];
+        let patience = Timespec::try_from(patience).context("a time")?;
+        match poll(&mut input, Some(&patience)) {
+            Ok(_) => Ok(input[0].revents()),
+            Err(Errno::INTR) => Ok(PollFlags::empty()),
+            Err(error) => Err(error).context("waiting for the terminal"),
+        }
+    }
+
     /// Asks for the size anew and draws everything from scratch.
     pub(super) fn redraw(&mut self) -> Result<()> {
         fit_to_serial_line(true)?;
@@ -65,7 +92,12 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // After SIGHUP there is no terminal left to give back.
+        if self.is_gone().is_ok_and(|gone| gone) {
+            // What cannot be written there is told there, and that in vain is a panic.
+            if let Ok(nowhere) = File::options().write(true).open("/dev/null") {
+                let _ = dup2_stdout(&nowhere).and_then(|()| dup2_stderr(&nowhere));
+            }
+        }
         let _ = execute!(io::stdout(), DisableMouseCapture);
         let _ = ratatui::try_restore();
     }

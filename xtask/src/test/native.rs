@@ -88,7 +88,7 @@ pub(super) fn run(nightly: &Nightly, filters: &[String], report: &Report) -> Res
 }
 
 /// Whether this is the Rust that the lints were decided for, the one that the workspace asks for. A newer clippy knows
-/// more of them: those stay warnings, so that a newcomer's tests do not fail by the date.
+/// more of them: there all stay warnings, so that a newcomer's tests do not fail by the date.
 fn is_the_rust_of_lints() -> Result<bool> {
     let version = output(Command::new("rustc").arg("--version"))?;
     let wanted = concat!("rustc ", env!("CARGO_PKG_RUST_VERSION"), ".");
