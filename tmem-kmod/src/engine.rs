@@ -125,7 +125,7 @@ impl<H: Host> Drop for ScratchGuard<'_, H> {
 impl<H: Host> Engine<H> {
     /// Brings memory into the state of an engine without pools, with a budget of
     /// `limit` bytes for everything that it takes from the host (the engine itself,
-    /// about 130 KiB, not counted).
+    /// about 230 KiB, not counted).
     ///
     /// # Safety
     /// `engine` is valid for writes of an `Engine<H>` and aligned for it.
