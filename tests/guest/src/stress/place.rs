@@ -144,7 +144,7 @@ impl Place {
 
     /// What can be done to the files.
     pub(super) fn abilities(&self) -> Abilities {
-        let ext4 = Abilities {
+        let usual = Abilities {
             shift: true,
             allocate: true,
             clone: false,
@@ -153,21 +153,21 @@ impl Place {
             block: 4096,
             direct: 512,
         };
+        let ext4 = Abilities {
+            // On 7.2 what was there before shows where a range was zeroed, also without the module.
+            allocate: self.kernel < (7, 2),
+            ..usual
+        };
         let base = match self.file_system {
-            FileSystem::Ext4 | FileSystem::Ext4Small => Abilities {
-                // On 7.2 what was there before shows where a range was zeroed, also without the module.
-                allocate: self.kernel < (7, 2),
-                block: match self.file_system {
-                    FileSystem::Ext4Small => 1024,
-                    _ => 4096,
-                },
+            FileSystem::Ext4 => ext4,
+            FileSystem::Ext4Small => Abilities {
+                block: 1024,
                 ..ext4
             },
             FileSystem::Ext4Journal => Abilities {
-                // Shifting extents loses data before 6.4, and shifting and zeroing bring older
-                // contents back on 7.2, with no module loaded.
+                // Shifting extents loses data before 6.4, and brings older contents back on 7.2,
+                // with no module loaded.
                 shift: self.kernel >= (6, 4) && self.kernel < (7, 2),
-                allocate: self.kernel < (7, 2),
                 defragment: Defragment::Never,
                 ..ext4
             },
@@ -176,25 +176,25 @@ impl Place {
                 // In Debian's 6.1.0-56 readers get what stood in the other file, with no module loaded.
                 exchange: self.kernel >= (6, 4),
                 defragment: Defragment::Never,
-                ..ext4
+                ..usual
             },
             FileSystem::Btrfs => Abilities {
                 shift: false,
                 clone: true,
                 defragment: Defragment::Btrfs,
                 direct: 4096,
-                ..ext4
+                ..usual
             },
             FileSystem::F2fs | FileSystem::F2fsCompressing => Abilities {
                 defragment: Defragment::Never,
                 direct: 4096,
-                ..ext4
+                ..usual
             },
             // Nothing is changed there.
             FileSystem::Squashfs
             | FileSystem::Erofs
             | FileSystem::ErofsLz4
-            | FileSystem::Iso9660 => ext4,
+            | FileSystem::Iso9660 => usual,
         };
         match self.top {
             Top::Nothing => base,
@@ -204,7 +204,7 @@ impl Place {
                 allocate: false,
                 defragment: Defragment::Never,
                 block: 4096,
-                ..ext4
+                ..usual
             },
             // An overlay hands on what works on file contents, not a file system's own.
             Top::Overlay => Abilities {
