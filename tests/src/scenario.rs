@@ -375,6 +375,9 @@ const fn file_ibt(name: &'static str, quick: &'static str, soak: &'static str) -
 /// Where the module takes file pages.
 const FILE_KERNELS: &[Kernel] = &[Kernel::V6_1, Kernel::V6_12, Kernel::V7_2];
 
+/// Where F2FS is among the file systems of which it does.
+const F2FS_KERNELS: &[Kernel] = &[Kernel::V6_12, Kernel::V7_2];
+
 /// The machine of the file scenarios; they share its boots.
 const fn file(
     name: &'static str,
@@ -591,12 +594,15 @@ pub const SCENARIOS: &[Scenario] = &[
             "",
         )
     },
-    rare(
-        "file_f2fs",
-        FileSystem::F2fs,
-        "operations=500,readers=0",
-        soak_round!("operations=10000,readers=0,disturb=1000"),
-    ),
+    Scenario {
+        kernels: F2FS_KERNELS,
+        ..rare(
+            "file_f2fs",
+            FileSystem::F2fs,
+            "operations=500,readers=0",
+            soak_round!("operations=10000,readers=0,disturb=1000"),
+        )
+    },
     file(
         "file_loop",
         FileSystem::Ext4,
@@ -623,6 +629,10 @@ pub const SCENARIOS: &[Scenario] = &[
             "operations=300,policies=1",
             soak_round!("operations=2000,policies=1"),
         )
+    },
+    Scenario {
+        swap_mib: 256,
+        ..file("file_beside_swap", FileSystem::Ext4, "", "")
     },
     Scenario {
         programs: true,
@@ -676,8 +686,14 @@ pub const SCENARIOS: &[Scenario] = &[
         "file_control_no_change",
         "break_hook=held_open+no_change,moment=after_cut",
     ),
+    file("file_unmount_unload", FileSystem::Ext4, "", ""),
+    file_on_6_12("file_end_reuse", ""),
     file_on_6_12("file_moved", ""),
     broken_on_6_12("file_control_no_swap_extents", "break_hook=no_swap_extents"),
+    Scenario {
+        kernels: F2FS_KERNELS,
+        ..rare("file_moved_f2fs", FileSystem::F2fs, "", "")
+    },
     // Of a hook and a guard that cover each other, each alone, and neither.
     Scenario {
         kernels: &[Kernel::V7_2],

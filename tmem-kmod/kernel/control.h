@@ -53,8 +53,8 @@ enum tmem_break {
 	TMEM_BREAK_RECORDS,
 	/*
 	 * Moments at which races are won or lost last for long: between the removal of
-	 * a page from the page cache and its put, before a change, and after pages were
-	 * invalidated. Nothing may get stale by that; what else is broken shows sooner.
+	 * a page from the page cache and its put, before a change, after pages were
+	 * invalidated, and between two files whose pages go with their file system. Nothing may get stale by that; what else is broken shows sooner.
 	 */
 	TMEM_BREAK_PACE,
 	/* The same, but every such moment lasts, and for longer: whoever waits for one meets it. */

@@ -117,6 +117,7 @@ bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight);
 bool tmem_file_look_get(struct folio *folio, struct tmem_sight *sight);
 bool tmem_file_unchanged(const struct address_space *mapping,
 			 const struct tmem_sight *sight);
+void tmem_file_forget_sums(void);
 bool tmem_file_sum(const struct address_space *mapping,
 		   const struct tmem_sight *sight, pgoff_t index, u32 *sum);
 void tmem_file_claim(struct folio *folio);

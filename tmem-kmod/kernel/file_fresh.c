@@ -178,7 +178,7 @@ tmem_file_withdraw(struct tmem_bucket *bucket, struct tmem_file *file,
 	pgoff_t end = file->end;
 
 	file->changes++;
-	if (first >= end)
+	if (first >= end || last < first)
 		return flush;
 	tmem_spans_withdraw(bucket, file->mapping, first, last);
 	flush.pool = file->pool;
@@ -342,6 +342,28 @@ static void tmem_file_note_sums(struct tmem_bucket *bucket,
 				    GFP_NOWAIT | __GFP_NOWARN |
 				    __GFP_NOMEMALLOC)))
 			xa_erase(&file->sums, index);
+	}
+}
+
+/**
+ * tmem_file_forget_sums - forget all checksums
+ *
+ * Of pages that are put from here on none is noted, so that those which are known
+ * would be of older ones.
+ *
+ * Context: process. Caller must have switched verifying off.
+ */
+void tmem_file_forget_sums(void)
+{
+	struct tmem_file *file;
+	unsigned long flags;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tmem_buckets); i++) {
+		spin_lock_irqsave(&tmem_buckets[i].lock, flags);
+		hlist_for_each_entry(file, &tmem_buckets[i].files, node)
+			xa_destroy(&file->sums);
+		spin_unlock_irqrestore(&tmem_buckets[i].lock, flags);
 	}
 }
 
@@ -557,6 +579,7 @@ void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
 			tmem_file_drop(bucket, file, 0, ULONG_MAX, flags);
 			if (forget)
 				tmem_file_free(file);
+			tmem_linger();
 			cond_resched();
 		}
 	}
@@ -688,7 +711,9 @@ static bool tmem_file_accepts(struct tmem_bucket *bucket, struct tmem_file *file
 {
 	u64 ctime;
 
-	if (!file || file->tainted || tmem_file_busy(file, inode))
+	/* Who could not mark this file gave the mount up under this lock. */
+	if (!file || !READ_ONCE(mount->accepts) || file->tainted ||
+	    tmem_file_busy(file, inode))
 		return false;
 	if (tmem_spans_block(bucket, span->mapping, span->first, span->last)) {
 		/* Two puts of one page: none of them counts. */
@@ -769,17 +794,21 @@ static bool tmem_file_put_pages(struct tmem_span *span, struct folio *folio)
 {
 	u64 cgroup = tmem_page_cgroup(&folio->page);
 	unsigned long i, nr = folio_nr_pages(folio);
+	unsigned int reserves = current->flags & PF_MEMALLOC;
+	bool kept = true;
 
 	/* Nobody else has a reference: what it is now it stays. */
 	if (!tmem_folio_is_clean(folio))
 		return false;
 	tmem_linger();
-	for (i = 0; i < nr; i++)
-		if (READ_ONCE(span->withdrawn) ||
-		    !tmem_put(span->pool, span->object, span->first + i,
-			      folio_page(folio, i), cgroup))
-			return false;
-	return true;
+	/* The reserves that reclaim may use are not for pages that can be read again. */
+	current->flags &= ~reserves;
+	for (i = 0; kept && i < nr; i++)
+		kept = !READ_ONCE(span->withdrawn) &&
+		       tmem_put(span->pool, span->object, span->first + i,
+				folio_page(folio, i), cgroup);
+	current->flags |= reserves;
+	return kept;
 }
 
 /* Tells of the pages of a folio that was offered, and whether it was kept. */

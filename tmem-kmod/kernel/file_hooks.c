@@ -12,6 +12,7 @@
 #include <linux/buffer_head.h>
 #include <linux/f2fs_fs.h>
 #include <linux/fs_context.h>
+#include <linux/magic.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/tracepoint.h>
@@ -183,6 +184,10 @@ static struct tmem_hook tmem_iso9660_hooks[] = {
  */
 static const char *tmem_f2fs_refusal(struct super_block *sb)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+	/* Neither pages are dropped nor does a ctime change. */
+	return "f2fs before Linux 6.6: F2FS_IOC_MOVE_RANGE changes files unseen";
+#else
 	const u32 compression = 0x2000;
 	const struct f2fs_super_block *on_disk;
 	struct buffer_head *block;
@@ -196,6 +201,7 @@ static const char *tmem_f2fs_refusal(struct super_block *sb)
 	brelse(block);
 	return compresses ? "f2fs with the feature compression: its files may be compressed" :
 	       NULL;
+#endif
 }
 
 /* Context: any. */
@@ -442,6 +448,20 @@ static pgoff_t tmem_last_page(loff_t last)
 }
 
 /*
+ * Btrfs drops pages before it keeps readers out, and looks whether there are any
+ * again: what was read in between and put at once it would not see. So nothing is put
+ * until the operation has ended, as the inode's lock tells.
+ */
+static void tmem_still_changes(struct address_space *mapping)
+{
+	struct inode *inode = mapping->host;
+
+	if (inode->i_sb->s_magic == BTRFS_SUPER_MAGIC &&
+	    rwsem_is_locked(&inode->i_rwsem))
+		tmem_file_direct_write(mapping);
+}
+
+/*
  * void truncate_inode_pages_range(mapping, loff_t first, loff_t last): truncation,
  * and every operation that makes holes, moves or replaces extents.
  *
@@ -459,6 +479,7 @@ TMEM_HOOK_FUNCTION(truncate)
 			       &span);
 	tmem_linger();
 	tmem_hook_call(tmem_resume_truncate, first, second, third, fourth);
+	tmem_still_changes((struct address_space *)first);
 	tmem_file_change_end(&span);
 	return tmem_hook_return(hook, true, 0);
 }
@@ -484,6 +505,7 @@ TMEM_HOOK_FUNCTION(invalidate_range)
 				third, fourth);
 	if ((int)result && !tmem_breaks(TMEM_BREAK_TAINT))
 		tmem_file_taint(mapping);
+	tmem_still_changes(mapping);
 	tmem_file_change_end(&span);
 	tmem_linger();
 	return tmem_hook_return(hook, true, result);

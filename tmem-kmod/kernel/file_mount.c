@@ -23,6 +23,7 @@
 #include <linux/string.h>
 #include <linux/string_helpers.h>
 #include <linux/sysfs.h>
+#include <linux/wait.h>
 
 #include "compat.h"
 #include "control.h"
@@ -45,6 +46,8 @@ u64 tmem_file_filter;
 
 /* For mounts that end in an unmount, which must not wait for tmem_mounts_lock. */
 static struct workqueue_struct *tmem_mounts_workqueue;
+/* For the last of them. */
+static DECLARE_WAIT_QUEUE_HEAD(tmem_mounts_gone);
 
 /* -- finding ------------------------------------------------------------------ */
 
@@ -90,21 +93,35 @@ static void tmem_mount_attach(struct tmem_mount *mount)
 	spin_unlock(&tmem_mounts_hash_lock);
 }
 
-/* False if somebody else has ended it already. */
-static bool tmem_mount_detach(struct tmem_mount *mount)
+/*
+ * Makes a mount the caller's to end: nothing more of it is taken. False if somebody
+ * else ends it already.
+ */
+static bool tmem_mount_claim(struct tmem_mount *mount)
 {
 	bool ours;
 
 	spin_lock(&tmem_mounts_hash_lock);
 	ours = !mount->ended;
-	if (ours) {
-		/* Read under the buckets' locks, each of which a sweep takes later. */
-		WRITE_ONCE(mount->ended, true);
-		hlist_del_rcu(&mount->node);
-		tmem_mounts_filter();
-	}
+	/* Both are read under the buckets' locks, each of which a sweep takes later. */
+	WRITE_ONCE(mount->ended, true);
+	WRITE_ONCE(mount->accepts, false);
 	spin_unlock(&tmem_mounts_hash_lock);
 	return ours;
+}
+
+/*
+ * Drops what is held of a mount that was claimed; then nobody finds it any more. The
+ * hooks look after its files up to there: were the end of an inode not seen, another
+ * one could get its memory, and with it its record. May sleep.
+ */
+static void tmem_mount_withdraw(struct tmem_mount *mount)
+{
+	tmem_file_sweep(mount, true);
+	spin_lock(&tmem_mounts_hash_lock);
+	hlist_del_rcu(&mount->node);
+	tmem_mounts_filter();
+	spin_unlock(&tmem_mounts_hash_lock);
 }
 
 /**
@@ -124,15 +141,19 @@ void tmem_mount_give_up(struct tmem_mount *mount)
 
 /* -- ending ------------------------------------------------------------------- */
 
-/* Nobody finds the mount any more, and nothing of it is held but the pool. */
+/*
+ * Nobody finds the mount any more, and nothing of it is held but the pool. Caller
+ * must hold tmem_mounts_lock.
+ */
 static void tmem_mount_bury(struct tmem_mount *mount)
 {
 	tmem_sysfs_pool_remove(mount->pool);
 	tmem_core_pool_destroy(tmem_engine, mount->pool);
 	list_del(&mount->list);
-	tmem_nr_mounts--;
 	tmem_file_hooks_remove(mount->type);
 	kfree_rcu(mount, rcu);
+	if (!--tmem_nr_mounts)
+		wake_up(&tmem_mounts_gone);
 }
 
 static void tmem_mount_end_work(struct work_struct *work)
@@ -155,24 +176,24 @@ void tmem_mount_end(struct super_block *sb)
 
 	rcu_read_lock();
 	mount = tmem_mount_find(sb);
-	ours = mount && tmem_mount_detach(mount);
+	ours = mount && tmem_mount_claim(mount);
 	rcu_read_unlock();
 	if (!ours)
 		return;
 	/* It is ours to free now. */
-	tmem_file_sweep(mount, true);
+	tmem_mount_withdraw(mount);
 	queue_work(tmem_mounts_workqueue, &mount->end);
 }
 
-/* All that are there. Caller must hold tmem_mounts_lock. */
+/* All but those that are ended by their unmount. Caller must hold tmem_mounts_lock. */
 static void tmem_mounts_end(void)
 {
 	struct tmem_mount *mount, *next;
 
 	list_for_each_entry_safe(mount, next, &tmem_mounts, list) {
-		if (!tmem_mount_detach(mount))
+		if (!tmem_mount_claim(mount))
 			continue;
-		tmem_file_sweep(mount, true);
+		tmem_mount_withdraw(mount);
 		tmem_mount_bury(mount);
 	}
 }
@@ -269,8 +290,8 @@ static int tmem_mount_create(struct super_block *sb, const char *path,
 	err = tmem_freeze(sb);
 	if (err) {
 		err = tmem_refuse(err, "it cannot be frozen for a moment", path);
-		if (tmem_mount_detach(mount)) {
-			tmem_file_sweep(mount, true);
+		if (tmem_mount_claim(mount)) {
+			tmem_mount_withdraw(mount);
 			tmem_mount_bury(mount);
 		}
 		return err;
@@ -361,8 +382,8 @@ int tmem_mount_remove(const char *name)
 	mount = tmem_mount_find(path.dentry->d_sb);
 	rcu_read_unlock();
 	/* Freed under tmem_mounts_lock only. */
-	if (mount && tmem_mount_detach(mount)) {
-		tmem_file_sweep(mount, true);
+	if (mount && tmem_mount_claim(mount)) {
+		tmem_mount_withdraw(mount);
 		tmem_mount_bury(mount);
 	} else {
 		err = -ENOENT;
@@ -482,6 +503,7 @@ void tmem_file_exit(void)
 	tmem_mounts_closed = true;
 	tmem_mounts_end();
 	mutex_unlock(&tmem_mounts_lock);
-	/* Those whose unmount was faster. */
+	/* Those whose unmount was faster: it may be amid dropping their pages. */
+	wait_event(tmem_mounts_gone, !READ_ONCE(tmem_nr_mounts));
 	destroy_workqueue(tmem_mounts_workqueue);
 }

@@ -54,9 +54,12 @@ int tmem_file_set_verify(const char *text)
 	bool on;
 	int err = tmem_parse_bool(text, &on);
 
-	if (!err)
-		WRITE_ONCE(tmem_file_verify, on);
-	return err;
+	if (err)
+		return err;
+	WRITE_ONCE(tmem_file_verify, on);
+	if (!on)
+		tmem_file_forget_sums();
+	return 0;
 }
 
 static const char * const tmem_guard_names[] = {

@@ -23,7 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::context::Context;
 use crate::scenarios::programs::{self, Memory};
 use crate::stress::{BASE, Place, Top};
-use crate::{process, tier};
+use crate::{process, sys, tier};
 
 /// Rounds that count; one more comes before.
 const ROUNDS: usize = 7;
@@ -33,6 +33,9 @@ const GROUP_MIB: u64 = 128;
 const STEP: usize = 128 << 10;
 /// The scenario whose disk is used.
 const DISK: &str = "file_reread";
+/// The scenario whose disk is the other file system of the same kind, and where it is mounted.
+const OTHER_DISK: &str = "file_ext4_1k";
+const OTHER: &str = "/mnt/other";
 /// Of all pages, one in so many may stay in memory when all are to go.
 const LEFT_OVER: u64 = 50;
 
@@ -55,8 +58,14 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     tier::set(sysfs::LIMIT, "50%")?;
     report("nothing added")?;
     // A kernel whose file systems do not take part refuses it.
-    let mounts = |file: &str| tier::try_set(&format!("{}/{file}", sysfs::MOUNTS), BASE);
-    if mounts(sysfs::MOUNTS_ADD).is_ok() {
+    let mounts_of = |file: &str, path| tier::try_set(&format!("{}/{file}", sysfs::MOUNTS), path);
+    let mounts = |file: &str| mounts_of(file, BASE);
+    let (other, disk) = context.of(OTHER_DISK)?.disk()?;
+    sys::mount_disk(&disk, OTHER, other.kind(), other.mount_options())
+        .context("mounting the other file system")?;
+    if mounts_of(sysfs::MOUNTS_ADD, OTHER).is_ok() {
+        report("another added")?;
+        mounts_of(sysfs::MOUNTS_REMOVE, OTHER).context("removing the other file system")?;
         let default = tier::attribute(sysfs::CODEC)?;
         for codec in ["none", "lz4", &default] {
             tier::set(sysfs::CODEC, codec)?;
@@ -75,6 +84,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     }
     tier::ensure_empty()?;
     tier::unload().context("unloading the module")?;
+    sys::unmount(OTHER).context("unmounting the other file system")?;
     place.unmount()
 }
 

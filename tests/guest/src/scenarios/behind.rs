@@ -16,7 +16,7 @@ use tmem_tests::protocol::{CONTROL_MODULE, MODULE};
 use super::file::with_place;
 use crate::cgroup::Cgroup;
 use crate::context::Context;
-use crate::stress::{BASE, clone_range, ext4_move};
+use crate::stress::{BASE, clone_range, ext4_move, f2fs_move};
 use crate::{process, sys};
 
 /// Times that it is done. Where nothing is broken all must do; where something is, one has to show it.
@@ -29,6 +29,13 @@ pub(super) fn moved(context: &Context) -> Result<()> {
     replaced(context, |from, to| {
         ext4_move(from, to, 0, 1).context("EXT4_IOC_MOVE_EXT")?;
         Ok(())
+    })
+}
+
+/// F2FS_IOC_MOVE_RANGE, of which the second file gets the first one's blocks.
+pub(super) fn moved_f2fs(context: &Context) -> Result<()> {
+    replaced(context, |from, to| {
+        f2fs_move(from, to, 0, PAGE_SIZE).context("F2FS_IOC_MOVE_RANGE")
     })
 }
 

@@ -2,12 +2,14 @@
 //! panic ends nothing but the scenario.
 
 mod behind;
+mod budget;
 mod cgroups;
 mod contents;
 mod control;
 mod cut;
 mod dashboard;
 mod demo;
+mod ends;
 mod file;
 mod files;
 mod lifecycle;
@@ -95,6 +97,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_whoever_reads", reread::whoever_reads),
     ("file_verify", reread::verify),
     ("file_absent", reread::absent),
+    ("file_beside_swap", budget::shared),
     ("file_fio", programs::fio),
     ("file_stress_ng", programs::stress_ng),
     ("file_no_memory", file::broken),
@@ -104,12 +107,15 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_cut", cut::cut),
     ("file_moved", behind::moved),
     ("file_control_no_swap_extents", behind::moved),
+    ("file_moved_f2fs", behind::moved_f2fs),
     ("file_cloned", behind::cloned),
     ("file_cloned_ctime", behind::cloned),
     ("file_control_no_invalidate_inode", behind::cloned),
     ("file_busy", behind::busy),
     ("file_busy_error", behind::busy),
     ("file_control_no_taint", behind::busy),
+    ("file_unmount_unload", ends::unload),
+    ("file_end_reuse", ends::reuse),
     ("file_control_no_withdraw", cut::cut),
     ("file_control_no_change", cut::cut),
     ("file_control_no_try_invalidate", reread::unwanted),

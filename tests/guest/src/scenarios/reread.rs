@@ -551,7 +551,12 @@ pub(super) fn refused(context: &Context) -> Result<()> {
 pub(super) fn refused_for_its_features(context: &Context) -> Result<()> {
     let place = Place::new(context, Top::Nothing)?;
     tier::load("").context("loading")?;
-    ensure_refused_for(BASE, "compression")?;
+    let why = if context.kernel < (6, 6) {
+        "F2FS_IOC_MOVE_RANGE"
+    } else {
+        "compression"
+    };
+    ensure_refused_for(BASE, why)?;
     place.unmount()?;
     finish()
 }

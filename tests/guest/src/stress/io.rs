@@ -189,6 +189,26 @@ pub(crate) fn ext4_move(file: &File, donor: &File, first: usize, blocks: usize) 
     Ok(arguments.moved)
 }
 
+/// F2FS_IOC_MOVE_RANGE: moves the blocks of a range to the same place of another file, and leaves a hole.
+pub(crate) fn f2fs_move(from: &File, to: &File, offset: usize, bytes: usize) -> Result<()> {
+    #[repr(C)]
+    struct MoveRange {
+        to: u32,
+        offset: u64,
+        to_offset: u64,
+        bytes: u64,
+    }
+    let mut arguments = MoveRange {
+        to: to.as_raw_fd() as u32,
+        offset: offset as u64,
+        to_offset: offset as u64,
+        bytes: bytes as u64,
+    };
+    // SAFETY: F2FS_IOC_MOVE_RANGE reads and writes this structure.
+    unsafe { ioctl(from, request::<MoveRange>(3, 0xf5, 9), &mut arguments) }?;
+    Ok(())
+}
+
 /// BTRFS_IOC_DEFRAG_RANGE of the whole file.
 pub(super) fn btrfs_defragment(file: &File) -> Result<()> {
     #[repr(C)]
