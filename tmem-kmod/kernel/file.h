@@ -132,7 +132,7 @@ void tmem_file_taint(struct address_space *mapping);
 void tmem_file_forget(struct address_space *mapping);
 void tmem_file_sweep(const struct tmem_mount *mount, bool forget);
 
-void tmem_file_fresh_init(void);
+int tmem_file_fresh_init(void);
 
 /* -- file_hooks.c: what the kernel tells us --------------------------------- */
 

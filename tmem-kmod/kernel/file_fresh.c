@@ -26,6 +26,7 @@
 
 #include <linux/atomic.h>
 #include <linux/ktime.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rwsem.h>
@@ -39,7 +40,10 @@
 #include "file.h"
 #include "tmem.h"
 
-#define TMEM_FILE_BUCKET_BITS	10
+/* A bucket for so many pages of memory, within bounds: most files are small. */
+#define TMEM_FILE_BUCKET_PAGES	64
+#define TMEM_FILE_MIN_BITS	10
+#define TMEM_FILE_MAX_BITS	18
 /* Above so many pages a whole object is flushed instead of each page. */
 #define TMEM_FILE_FLUSH_PAGES	512
 /* A change of an inode shows in its ctime only from one tick to the next. */
@@ -68,7 +72,8 @@ struct tmem_bucket {
 	struct hlist_head spans;
 };
 
-static struct tmem_bucket tmem_buckets[1 << TMEM_FILE_BUCKET_BITS];
+static struct tmem_bucket *tmem_buckets;
+static unsigned int tmem_bucket_bits;
 static atomic64_t tmem_file_objects;
 static atomic_t tmem_file_sweeps;
 
@@ -85,9 +90,14 @@ struct tmem_claim {
 
 static struct tmem_claim tmem_claims[1 << TMEM_FILE_CLAIM_BITS];
 
+static unsigned int tmem_nr_buckets(void)
+{
+	return 1u << tmem_bucket_bits;
+}
+
 static struct tmem_bucket *tmem_bucket_of(const struct address_space *mapping)
 {
-	return &tmem_buckets[hash_ptr(mapping, TMEM_FILE_BUCKET_BITS)];
+	return &tmem_buckets[hash_ptr(mapping, tmem_bucket_bits)];
 }
 
 /* Caller must hold the bucket's lock. */
@@ -359,7 +369,7 @@ void tmem_file_forget_sums(void)
 	unsigned long flags;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(tmem_buckets); i++) {
+	for (i = 0; i < tmem_nr_buckets(); i++) {
 		spin_lock_irqsave(&tmem_buckets[i].lock, flags);
 		hlist_for_each_entry(file, &tmem_buckets[i].files, node)
 			xa_destroy(&file->sums);
@@ -557,7 +567,7 @@ void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
 	u32 sweep = atomic_inc_return(&tmem_file_sweeps);
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(tmem_buckets); i++) {
+	for (i = 0; i < tmem_nr_buckets(); i++) {
 		struct tmem_bucket *bucket = &tmem_buckets[i];
 
 		for (;;) {
@@ -992,13 +1002,38 @@ bool tmem_file_look_get(struct folio *folio, struct tmem_sight *sight)
 	       tmem_file_get(folio, sight);
 }
 
-/* Makes the table ready. Context: any. */
-void tmem_file_fresh_init(void)
+/**
+ * tmem_file_fresh_init - make the table ready
+ *
+ * Context: process, sleeps. Return: 0 or -ENOMEM.
+ */
+int tmem_file_fresh_init(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(tmem_buckets); i++)
+	tmem_bucket_bits =
+		clamp_t(unsigned int,
+			ilog2(totalram_pages() / TMEM_FILE_BUCKET_PAGES | 1),
+			TMEM_FILE_MIN_BITS, TMEM_FILE_MAX_BITS);
+	tmem_buckets = kvcalloc(tmem_nr_buckets(), sizeof(*tmem_buckets),
+				GFP_KERNEL);
+	if (!tmem_buckets)
+		return -ENOMEM;
+	for (i = 0; i < tmem_nr_buckets(); i++)
 		spin_lock_init(&tmem_buckets[i].lock);
 	for (i = 0; i < ARRAY_SIZE(tmem_claims); i++)
 		spin_lock_init(&tmem_claims[i].lock);
+	return 0;
+}
+
+/**
+ * tmem_file_table_free - give the table back
+ *
+ * Nobody has a record or a span, and no setting is written any more.
+ *
+ * Context: process, sleeps.
+ */
+void tmem_file_table_free(void)
+{
+	kvfree(tmem_buckets);
 }

@@ -484,10 +484,15 @@ const char *tmem_file_absence(void)
  */
 int tmem_file_init(void)
 {
+	int err = tmem_file_fresh_init();
+
+	if (err)
+		return err;
 	tmem_mounts_workqueue = alloc_ordered_workqueue("tmem_mounts", 0);
-	if (!tmem_mounts_workqueue)
+	if (!tmem_mounts_workqueue) {
+		tmem_file_table_free();
 		return -ENOMEM;
-	tmem_file_fresh_init();
+	}
 	tmem_mounts_closed = false;
 	return 0;
 }

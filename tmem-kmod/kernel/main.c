@@ -114,6 +114,7 @@ no_swap:
 	tmem_sysfs_exit();
 no_sysfs:
 	tmem_file_exit();
+	tmem_file_table_free();
 no_file:
 	tmem_swap_forget();
 no_pool:
@@ -137,6 +138,7 @@ static void __exit tmem_exit(void)
 	tmem_file_sysfs_exit();
 	tmem_file_exit();
 	tmem_sysfs_exit();
+	tmem_file_table_free();
 	tmem_swap_forget();
 	tmem_shrinker_exit();
 	tmem_engine_stop();

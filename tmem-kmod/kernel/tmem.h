@@ -77,6 +77,7 @@ struct tmem_hook *tmem_swap_hooks(unsigned int *nr);
 int tmem_file_init(void);
 const char *tmem_file_absence(void);
 void tmem_file_exit(void);
+void tmem_file_table_free(void);
 struct tmem_hook *tmem_file_hook(unsigned int i);
 int tmem_file_sysfs_init(struct kobject *root);
 void tmem_file_sysfs_exit(void);

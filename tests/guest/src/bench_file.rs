@@ -66,6 +66,7 @@ pub(crate) fn run(context: &Context) -> Result<()> {
     if mounts_of(sysfs::MOUNTS_ADD, OTHER).is_ok() {
         report("another added")?;
         mounts_of(sysfs::MOUNTS_REMOVE, OTHER).context("removing the other file system")?;
+        mounts(sysfs::MOUNTS_ADD).context("adding it")?;
         let default = tier::attribute(sysfs::CODEC)?;
         for codec in ["none", "lz4", &default] {
             tier::set(sysfs::CODEC, codec)?;
