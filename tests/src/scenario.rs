@@ -753,6 +753,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     file("tool_files", FileSystem::Ext4, "", ""),
     file_on_6_12("tool_sections", ""),
+    file("tool_mount", FileSystem::Ext4, "", ""),
+    file("tool_mount_watch", FileSystem::Ext4, "", ""),
     swap("tool_stock", "backend=disk", ""),
     Scenario {
         kernels: &[Kernel::V5_10, Kernel::V6_12, Kernel::V7_2],

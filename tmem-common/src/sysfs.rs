@@ -116,3 +116,5 @@ pub const MOUNTS_REMOVE: &str = "remove";
 pub const MOUNTS_LIST: &str = "list";
 /// In [`MOUNTS`]: why the last file system was refused. Read only.
 pub const MOUNTS_LAST_REFUSAL: &str = "last_refusal";
+/// In [`MOUNTS`]: pages that differed from the disk, of those that were compared. Read only.
+pub const MOUNTS_MISMATCHES: &str = "mismatches";

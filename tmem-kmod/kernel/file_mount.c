@@ -13,6 +13,7 @@
 #include <linux/kdev_t.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/mount.h>
 #include <linux/mutex.h>
 #include <linux/namei.h>
 #include <linux/path.h>
@@ -309,19 +310,29 @@ no_pool:
 	return err;
 }
 
-/* The directory of that name. 0, or -EINVAL if it is none. */
+/*
+ * The directory of that name, if a file system is mounted there (or a part of it,
+ * bound there). 0, or -EINVAL: another directory would stand for whatever file
+ * system it happens to be in, the root file system as long as the one that is
+ * meant is not mounted.
+ */
 static int tmem_mount_path(const char *name, struct path *path)
 {
 	int err = kern_path(name, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, path);
 
-	return err == -ENOMEM ? err : err ? -EINVAL : 0;
+	if (err)
+		return err == -ENOMEM ? err : -EINVAL;
+	if (path->dentry == path->mnt->mnt_root)
+		return 0;
+	path_put(path);
+	return -EINVAL;
 }
 
 /**
  * tmem_mount_add - let a mounted file system take part
- * @name: path of a directory in it, as the calling process sees it
+ * @name: path where it is mounted, as the calling process sees it
  *
- * Context: process, sleeps. Return: 0, -EINVAL (not a directory's path), -EEXIST,
+ * Context: process, sleeps. Return: 0, -EINVAL (nothing is mounted there), -EEXIST,
  * -EOPNOTSUPP (tmem_mount_refusal() says why), -EBUSY (it is frozen), -ENOSPC or
  * -ENOMEM.
  */
@@ -335,6 +346,11 @@ int tmem_mount_add(const char *name)
 	int err;
 
 	err = tmem_mount_path(name, &path);
+	if (err == -EINVAL) {
+		mutex_lock(&tmem_mounts_lock);
+		err = tmem_refuse(err, "nothing is mounted there", name);
+		mutex_unlock(&tmem_mounts_lock);
+	}
 	if (err)
 		return err;
 	sb = path.dentry->d_sb;
@@ -362,34 +378,55 @@ int tmem_mount_add(const char *name)
 	return err;
 }
 
+/* The one in the list under that path. Caller must hold tmem_mounts_lock. */
+static struct tmem_mount *tmem_mount_listed(const char *name)
+{
+	struct tmem_mount *mount;
+
+	list_for_each_entry(mount, &tmem_mounts, list)
+		if (!READ_ONCE(mount->ended) && !strcmp(mount->path, name))
+			return mount;
+	return NULL;
+}
+
 /**
  * tmem_mount_remove - a file system takes part no longer; its pages are dropped
- * @name: path of a directory in it, as the calling process sees it
+ * @name: path where it is mounted, as the calling process sees it; or as it stands in
+ * the list, if none that takes part is mounted there: something else may hide it, or it
+ * may still be in use after its unmount
  *
- * Context: process, sleeps. Return: 0, -EINVAL (not a directory's path) or -ENOENT.
+ * Context: process, sleeps. Return: 0, -EINVAL (nothing is mounted there) or -ENOENT.
  */
 int tmem_mount_remove(const char *name)
 {
-	struct tmem_mount *mount;
+	struct tmem_mount *mount = NULL;
 	struct path path;
+	bool mounted;
 	int err;
 
 	err = tmem_mount_path(name, &path);
-	if (err)
+	mounted = !err;
+	if (err && err != -EINVAL)
 		return err;
 	mutex_lock(&tmem_mounts_lock);
-	rcu_read_lock();
-	mount = tmem_mount_find(path.dentry->d_sb);
-	rcu_read_unlock();
+	if (mounted) {
+		rcu_read_lock();
+		mount = tmem_mount_find(path.dentry->d_sb);
+		rcu_read_unlock();
+	}
+	if (!mount)
+		mount = tmem_mount_listed(name);
 	/* Freed under tmem_mounts_lock only. */
 	if (mount && tmem_mount_claim(mount)) {
 		tmem_mount_withdraw(mount);
 		tmem_mount_bury(mount);
-	} else {
+		err = 0;
+	} else if (mounted) {
 		err = -ENOENT;
 	}
 	mutex_unlock(&tmem_mounts_lock);
-	path_put(&path);
+	if (mounted)
+		path_put(&path);
 	return err;
 }
 

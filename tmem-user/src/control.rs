@@ -172,7 +172,7 @@ pub(crate) fn meaning(key: &str) -> &'static str {
 }
 
 /// `mounts./srv.limit` -> (`/srv`, `limit`).
-fn split_mount(key: &str) -> Option<(&Path, &str)> {
+pub(crate) fn split_mount(key: &str) -> Option<(&Path, &str)> {
     let (path, name) = split_section(key, [sysfs::MOUNTS, "mount"])?;
     path.starts_with('/').then_some((Path::new(path), name))
 }
@@ -423,7 +423,11 @@ impl Control {
         } else {
             mounts.remove(path)
         };
-        done.map_err(mount_error)?;
+        match done {
+            // Somebody else, such as the service that watches mounts, was faster.
+            Ok(()) | Err(MountError::Already(_)) => {}
+            Err(error) => return Err(mount_error(error)),
+        }
         if mounts.find(path)?.is_some() != keep {
             return Err(SourceError::NotTaken {
                 key: change.key,

@@ -16,6 +16,7 @@ pub mod histogram;
 pub mod interval;
 pub mod json;
 pub mod live;
+pub mod mountinfo;
 pub mod mounts;
 pub mod observe;
 pub mod openmetrics;

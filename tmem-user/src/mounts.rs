@@ -10,6 +10,7 @@ use thiserror::Error;
 use tmem_common::sysfs;
 
 use crate::control::Control;
+use crate::mountinfo::mounted_at;
 use crate::source::SourceError;
 
 /// A file system that takes part.
@@ -31,8 +32,8 @@ pub enum MountError {
     /// Reading or writing the module's files failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The path is no directory on a mounted file system.
-    #[error("{}: nothing is mounted there; the path of a mounted directory is wanted", .0.display())]
+    /// The path is no directory on which a file system is mounted.
+    #[error("{}: nothing is mounted there; allowed: a directory on which a file system is mounted (findmnt lists them)", .0.display())]
     NotMounted(PathBuf),
     /// The module does not take this file system.
     #[error("{} is refused: {reason}", path.display())]
@@ -112,28 +113,30 @@ impl Mounts {
             .collect()
     }
 
-    /// The file system that was added by `path`, or whose directory that is now.
+    /// The file system that is mounted at `path` now, by whatever path it was added, if it
+    /// takes part.
     ///
     /// # Errors
     /// As for [`Mounts::list`].
     pub fn find(&self, path: &Path) -> Result<Option<Mount>, SourceError> {
-        let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut mounts = self.list()?.into_iter();
-        Ok(mounts.find(|mount| Path::new(&mount.path) == full))
+        let here = mounted_at(path);
+        Ok(here.and_then(|here| mounts.find(|mount| mount.device == here.device)))
     }
 
     /// What [`Mounts::add`] or [`Mounts::remove`] would refuse at once, changing nothing: the
     /// path under which it is listed, and whether it is.
     ///
     /// # Errors
-    /// No directory of that name where it is to be added; missing rights.
+    /// Nothing mounted there where it is to be added; missing rights.
     pub fn plan(&self, path: &Path, keep: bool) -> Result<(PathBuf, bool), MountError> {
-        let listed = self.find(path)?;
-        let full = match fs::canonicalize(path) {
-            Ok(full) if full.is_dir() => full,
-            _ if keep => return Err(MountError::NotMounted(path.to_owned())),
-            _ => path.to_owned(),
-        };
+        if keep && mounted_at(path).is_none() {
+            return Err(MountError::NotMounted(path.to_owned()));
+        }
+        let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Not one that is listed by that path and is not there: what failed to be added is
+        // planned away again.
+        let listed = self.find(path)?.is_some();
         let file = match keep {
             true => sysfs::MOUNTS_ADD,
             false => sysfs::MOUNTS_REMOVE,
@@ -142,7 +145,7 @@ impl Mounts {
             .write(true)
             .open(self.directory.join(file))
             .map_err(|error| self.explain(error, file, path))?;
-        Ok((full, listed.is_some()))
+        Ok((full, listed))
     }
 
     /// The file system mounted at `path` takes part from now on.
@@ -150,16 +153,19 @@ impl Mounts {
     /// # Errors
     /// Nothing mounted there; refused by the module; already there; missing rights.
     pub fn add(&self, path: &Path) -> Result<(), MountError> {
-        let full = fs::canonicalize(path).map_err(|_| MountError::NotMounted(path.to_owned()))?;
-        self.write(sysfs::MOUNTS_ADD, &full)
+        // The module looks itself, at the moment when it matters.
+        match mounted_at(path) {
+            Some(here) => self.write(sysfs::MOUNTS_ADD, &here.path),
+            None => Err(MountError::NotMounted(path.to_owned())),
+        }
     }
 
     /// The file system leaves, and its pages go.
     ///
     /// # Errors
-    /// It takes no part; missing rights.
+    /// It takes no part; nothing is mounted there; missing rights.
     pub fn remove(&self, path: &Path) -> Result<(), MountError> {
-        // What is not there any more can still be listed.
+        // What is not there any more can still be listed by that path.
         let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         self.write(sysfs::MOUNTS_REMOVE, &full)
     }
@@ -196,6 +202,24 @@ impl Mounts {
             }
             .into(),
         }
+    }
+
+    /// Pages that the module found to differ from the disk: with the first one it removed all
+    /// file systems.
+    ///
+    /// # Errors
+    /// When the count cannot be read.
+    pub fn mismatches(&self) -> Result<u64, SourceError> {
+        let path = self.directory.join(sysfs::MOUNTS_MISMATCHES);
+        let text = fs::read_to_string(&path).map_err(|error| SourceError::Io {
+            path: path.clone(),
+            error,
+        })?;
+        text.trim().parse().map_err(|_| SourceError::Malformed {
+            path,
+            found: text,
+            wanted: "a number",
+        })
     }
 
     fn last_refusal(&self) -> String {

@@ -95,7 +95,7 @@ fn tried(nightly: &Nightly, kernel: Kernel) -> Result<()> {
 /// The service that the machine runs behind ours, and powers off after, however it went.
 const TRIED: &str = "\
 [Unit]
-After=tmem.service
+After=tmem.service tmem-mounts.service
 SuccessAction=poweroff-force
 FailureAction=poweroff-force
 
@@ -104,7 +104,7 @@ Type=oneshot
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/console
-ExecStart=/usr/bin/systemctl is-active tmem.service
+ExecStart=/usr/bin/systemctl is-active tmem.service tmem-mounts.service
 ExecStart=/usr/bin/tmem status --json
 ExecStart=/usr/bin/systemctl stop tmem.service
 ExecStart=/usr/bin/test ! -e /sys/module/tmem
@@ -114,8 +114,9 @@ ExecStart=/usr/bin/echo TMEM-TRIED
 WantedBy=multi-user.target
 ";
 
-/// What the service of the installed packages is told, and the machine asked for.
-const CONFIGURED: &str = "limit = \"32M + 1M\"\n";
+/// What the services of the installed packages are told, and the machine asked for. Nothing is
+/// mounted where a file system is to take part, which keeps nobody from starting.
+const CONFIGURED: &str = "limit = \"32M + 1M\"\n[mounts.\"/srv\"]\nkeep = true\n";
 const CONFIGURED_BYTES: u64 = 33 << 20;
 
 /// Boots the root with its own kernel and systemd: the enabled service loads the module and makes the
@@ -138,10 +139,13 @@ fn booted(root: &Root, release: &str, folder: &Path) -> Result<()> {
     fs::write(&id, "0123456789abcdef0123456789abcdef\n")
         .with_context(|| id.display().to_string())?;
     let systemctl = |verb: &str| {
-        run_program(
-            root.command("systemctl")
-                .args([verb, "-q", "tmem", "tmem-tried"]),
-        )
+        run_program(root.command("systemctl").args([
+            verb,
+            "-q",
+            "tmem",
+            "tmem-mounts",
+            "tmem-tried",
+        ]))
     };
     systemctl("enable")?;
     let console = boot_debian(&root.path, release, folder);
@@ -221,7 +225,7 @@ fn installed(root: &Root, release: &str, version: &str) -> Result<()> {
     ensure!(told.starts_with("tmem "), "tmem --version: {told}");
     // Without the module loaded, what is installed is understood and said to be missing.
     say(&["tmem", "show-config"])?;
-    for unit in ["tmem", "tmem-serve", "tmem-tune"] {
+    for unit in ["tmem", "tmem-mounts", "tmem-serve", "tmem-tune"] {
         let state = root
             .command("systemctl")
             .args(["is-enabled", unit])

@@ -57,7 +57,8 @@ const TOOL_SCRIPTS: &Scripts = &[
     (
         "prerm",
         "#!/bin/sh\nset -e\nif [ \"$1\" = remove ] && [ -d /run/systemd/system ]; then\n\
-         \tsystemctl disable --now tmem-tune.service tmem-serve.service tmem.service\nfi\n",
+         \tsystemctl disable --now tmem-mounts.service tmem-tune.service tmem-serve.service \
+         tmem.service\nfi\n",
     ),
     (
         "postrm",
@@ -173,7 +174,12 @@ fn tool(tmem: &Path, folder: &Path, version: &str) -> Result<PathBuf> {
     let stage = Stage::new("tmem", version)?;
     let share = paths::workspace().join("tmem-user/share");
     stage.copy(tmem, "usr/bin/tmem", 0o755)?;
-    for unit in ["tmem.service", "tmem-serve.service", "tmem-tune.service"] {
+    for unit in [
+        "tmem.service",
+        "tmem-mounts.service",
+        "tmem-serve.service",
+        "tmem-tune.service",
+    ] {
         let from = share.join("systemd").join(unit);
         stage.copy(&from, &format!("usr/lib/systemd/system/{unit}"), 0o644)?;
     }
@@ -254,11 +260,13 @@ pub(crate) fn check(nightly: &Nightly) -> Result<()> {
     for path in [
         "usr/bin/tmem",
         "usr/lib/systemd/system/tmem.service",
+        "usr/lib/systemd/system/tmem-mounts.service",
         "usr/lib/systemd/system/tmem-serve.service",
         "usr/lib/systemd/system/tmem-tune.service",
         "usr/lib/tmem.conf.d/10-defaults.conf",
         "usr/share/man/man1/tmem.1.gz",
         "usr/share/man/man1/tmem-top.1.gz",
+        "usr/share/man/man1/tmem-mount-watch.1.gz",
         "usr/share/bash-completion/completions/tmem",
         "usr/share/doc/tmem/copyright",
         "DEBIAN/prerm",

@@ -118,6 +118,24 @@ pub(crate) fn mount_disk(disk: &Path, target: &str, kind: &str, options: &str) -
     Ok(())
 }
 
+/// Mounts a directory elsewhere too.
+pub(crate) fn bind(directory: &str, target: &str) -> Result<()> {
+    std::fs::create_dir_all(target)?;
+    let directory = c_string(directory)?;
+    let target = c_string(target)?;
+    // SAFETY: the paths are C strings that live until the call returns; the rest is absent.
+    check(libc::c_long::from(unsafe {
+        libc::mount(
+            directory.as_ptr(),
+            target.as_ptr(),
+            std::ptr::null(),
+            libc::MS_BIND,
+            std::ptr::null(),
+        )
+    }))?;
+    Ok(())
+}
+
 /// Makes a mounted file system read-only or writable.
 pub(crate) fn remount(target: &str, read_only: bool) -> Result<()> {
     let target = c_string(target)?;

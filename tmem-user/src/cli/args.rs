@@ -356,14 +356,14 @@ pub(super) struct Set {
 pub(super) enum Mount {
     /// The file system mounted at PATH takes part from now on
     Add {
-        /// A directory where a file system is mounted
+        /// A directory on which a file system is mounted
         path: PathBuf,
     },
     /// List the file systems that take part
     List,
     /// The file system at PATH leaves, and its pages go
     Rm {
-        /// As it was added
+        /// Where it is mounted, or as it is listed
         path: PathBuf,
     },
     /// Add every path that FILE lists and that takes no part yet
@@ -371,6 +371,23 @@ pub(super) enum Mount {
         /// One absolute path a line; # begins a comment
         file: PathBuf,
     },
+    /// Make the mounts sections of files true now and whenever something is mounted, until ended
+    Watch(MountWatch),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MountWatch {
+    /// The files; read again at SIGHUP [default: those that apply reads]
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Look for tmem.conf.d below this directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/",
+        conflicts_with = "files"
+    )]
+    pub(super) root: PathBuf,
 }
 
 #[derive(Debug, Args)]

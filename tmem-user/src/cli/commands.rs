@@ -55,7 +55,7 @@ pub(super) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Apply(options) => configure::apply_files(global, &options),
         Command::ShowConfig(options) => configure::show(global, &options),
         Command::Save(options) => configure::save(global, &options),
-        Command::Mount(mount) => mount::run(global, &mount),
+        Command::Mount(mount) => mount::run(global, &mount).await,
         Command::Cgroup(command) => cgroup::run(global, &command),
         Command::Drain(options) => empty(global, &options).await,
         Command::Export(options) => export::run(&options),

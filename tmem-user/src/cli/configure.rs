@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::USAGE;
 use super::args::{Apply, Global, Save, Set, ShowConfig};
 use super::commands::{Watch, open, print, print_json};
-use crate::config::{self, ConfigError, Setting};
+use crate::config::{self, ConfigError, Setting, Unmounted};
 use crate::json::Body;
 use crate::source::{Change, apply};
 use crate::text;
@@ -47,7 +47,10 @@ pub(super) fn change(
 }
 
 /// The files to read: those named, or the drop-ins below `root`.
-fn files(named: &[PathBuf], root: &std::path::Path) -> Result<Vec<PathBuf>, ConfigError> {
+pub(super) fn files(
+    named: &[PathBuf],
+    root: &std::path::Path,
+) -> Result<Vec<PathBuf>, ConfigError> {
     if named.is_empty() {
         config::drop_ins(root)
     } else {
@@ -59,7 +62,13 @@ fn files(named: &[PathBuf], root: &std::path::Path) -> Result<Vec<PathBuf>, Conf
 pub(super) fn apply_files(global: &Global, options: &Apply) -> anyhow::Result<u8> {
     let settings = config::read_files(&files(&options.files, &options.root)?)?;
     let mut source = open(global, Watch::NOTHING)?;
-    let planned = config::plan(source.as_mut(), &settings)?;
+    let (planned, unmounted) = config::plan(source.as_mut(), &settings)?;
+    for Unmounted { path, place } in unmounted {
+        log::warn!(
+            "{place}: {}: nothing is mounted there; this section was left out",
+            path.display()
+        );
+    }
     let changes = if options.dry_run {
         planned.into_iter().map(|planned| planned.change).collect()
     } else {

@@ -24,6 +24,7 @@ mod serve;
 mod shell;
 mod table;
 mod tune;
+mod watch;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `tmem mount`: which file systems take part.
+//! `tmem mount`: which file systems take part. `watch` is beside it.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -7,43 +7,47 @@ use super::FAILED;
 use super::USAGE;
 use super::args::{Global, Mount as Command};
 use super::commands::{print, print_json};
+use super::watch;
 use crate::control::Control;
 use crate::json::{Body, MountChangeJson};
 use crate::mounts::{MountError, Mounts, read_paths};
+use crate::source::SourceError;
 use crate::text;
 
 /// Runs one of the commands; the exit code.
-pub(super) fn run(global: &Global, command: &Command) -> anyhow::Result<u8> {
+pub(super) async fn run(global: &Global, command: &Command) -> anyhow::Result<u8> {
     if global.embedded {
         log::error!("mount is for the loaded module, not for --embedded");
         return Ok(USAGE);
     }
-    // A bad file is told before anything is looked for or changed.
-    let paths = match command {
-        Command::Apply { file } => read_paths(file)?,
-        _ => Vec::new(),
-    };
-    let mounts = Mounts::open(&Control::open(global.sysfs.clone())?)?;
     match command {
-        Command::List => list(global, &mounts),
+        Command::List => list(global, &open(global)?),
         Command::Add { path } => {
-            mounts.add(path)?;
+            open(global)?.add(path)?;
             tell(global, vec![change(path, "added")])
         }
         Command::Rm { path } => {
-            mounts.remove(path)?;
+            open(global)?.remove(path)?;
             tell(global, vec![change(path, "removed")])
         }
-        Command::Apply { .. } => {
+        Command::Apply { file } => {
+            // A bad file is told before anything is looked for or changed.
+            let paths = read_paths(file)?;
+            let mounts = open(global)?;
             let changes: Vec<_> = paths.iter().map(|path| apply(&mounts, path)).collect();
             let failed = changes.iter().any(|change| change.why.is_some());
             tell(global, changes)?;
             Ok(if failed { FAILED } else { 0 })
         }
+        Command::Watch(options) => watch::run(global, options).await,
     }
 }
 
-fn change(path: &Path, outcome: &'static str) -> MountChangeJson<'static> {
+pub(super) fn open(global: &Global) -> Result<Mounts, SourceError> {
+    Mounts::open(&Control::open(global.sysfs.clone())?)
+}
+
+pub(super) fn change(path: &Path, outcome: &'static str) -> MountChangeJson<'static> {
     MountChangeJson {
         path: path.display().to_string(),
         outcome,
@@ -63,7 +67,7 @@ fn apply(mounts: &Mounts, path: &Path) -> MountChangeJson<'static> {
     }
 }
 
-fn tell(global: &Global, changes: Vec<MountChangeJson<'_>>) -> anyhow::Result<u8> {
+pub(super) fn tell(global: &Global, changes: Vec<MountChangeJson<'_>>) -> anyhow::Result<u8> {
     if global.json {
         print_json(Body::MountChanges { changes })?;
         return Ok(0);

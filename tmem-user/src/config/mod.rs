@@ -31,6 +31,8 @@ use std::path::{Path, PathBuf};
 use tmem_common::sysfs;
 use toml::de::{DeTable, DeValue};
 
+use crate::control::split_mount;
+use crate::mounts::MountError;
 use crate::source::{
     Change, KEEP, PoolSnapshot, Source, SourceError, Tunable, apply_in_order, pool_name,
 };
@@ -308,14 +310,29 @@ pub struct Planned {
     pub place: Place,
 }
 
+/// A file system that is to take part and is not mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmounted {
+    /// Where it is to be mounted.
+    pub path: PathBuf,
+    /// Where the setting stands that wants it.
+    pub place: Place,
+}
+
 /// What has to change so that every setting holds; what holds already is left out. File systems
 /// are added before everything else and removed after it, for their pools are set up in between.
+/// Sections of those that are to take part and are not mounted are left out, and returned by
+/// themselves.
 ///
 /// # Errors
 /// The first setting that the source would not take.
-pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Planned>, ConfigError> {
+pub fn plan(
+    source: &mut dyn Source,
+    settings: &[Setting],
+) -> Result<(Vec<Planned>, Vec<Unmounted>), ConfigError> {
     let ram = source.ram_bytes().map_err(Box::new)?;
     let mut planned: Vec<Planned> = Vec::new();
+    let mut unmounted: Vec<Unmounted> = Vec::new();
     for setting in settings {
         let place = &setting.place;
         let value = resolve(&setting.key, &setting.value, ram).map_err(|error| {
@@ -326,9 +343,17 @@ pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Planned
                 error,
             }
         })?;
-        let change = source
-            .plan(&setting.key, &value)
-            .map_err(|error| refused(place, error))?;
+        let change = match source.plan(&setting.key, &value) {
+            Ok(change) => change,
+            Err(error) => match not_mounted(error) {
+                Ok(path) => {
+                    let place = place.clone();
+                    unmounted.push(Unmounted { path, place });
+                    continue;
+                }
+                Err(error) => return Err(refused(place, error)),
+            },
+        };
         // One tunable may be named in two ways: the later setting counts.
         planned.retain(|earlier| earlier.change.key != change.key);
         planned.push(Planned {
@@ -337,6 +362,10 @@ pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Planned
         });
     }
     planned.retain(|planned| planned.change.old != planned.change.new);
+    planned.retain(|planned| {
+        let of_mount = split_mount(&planned.change.key);
+        !of_mount.is_some_and(|(path, _)| unmounted.iter().any(|other| other.path == path))
+    });
     for of_new in planned
         .iter()
         .filter(|planned| planned.change.old.is_empty())
@@ -359,7 +388,18 @@ pub fn plan(source: &mut dyn Source, settings: &[Setting]) -> Result<Vec<Planned
             (false, _) => 1,
         }
     });
-    Ok(planned)
+    Ok((planned, unmounted))
+}
+
+/// The path on which nothing is mounted, if that is what is wrong.
+fn not_mounted(error: SourceError) -> Result<PathBuf, SourceError> {
+    match error {
+        SourceError::Mount(error) => match *error {
+            MountError::NotMounted(path) => Ok(path),
+            other => Err(Box::new(other).into()),
+        },
+        error => Err(error),
+    }
 }
 
 fn refused(place: &Place, error: SourceError) -> ConfigError {

@@ -203,29 +203,16 @@ weight = \"7\"
     );
 }
 
-/// `/srv` on the made-up module's list is a directory of the test's, kept in pool 3.
-fn kept(fake: &FakeSysfs) -> (tempfile::TempDir, String) {
-    let place = tempfile::tempdir().expect("a directory");
-    let path = place.path().canonicalize().expect("there");
-    let path = path.to_str().expect("UTF-8").to_owned();
-    fake.add_mounts();
-    fake.write("mounts/list", &format!("253:1 ext4 3 {path}"));
-    fake.add_pool(3, "66696c65203235333a31000000000000", "ephemeral");
-    for (name, value) in [
-        ("policy", "lru"),
-        ("admission", "always"),
-        ("max_ratio", "100"),
-        ("ttl", "0"),
-    ] {
-        fake.write(&format!("pools/3/{name}"), value);
-    }
-    (place, path)
-}
+/// What stands for a file system that takes part, and for one that does not: both are mounted
+/// wherever tests run.
+const KEPT: &str = "/proc";
+const OTHER: &str = "/dev";
 
 #[test]
 fn a_mounts_section_sets_its_pool_and_is_saved_as_such() {
     let fake = FakeSysfs::new();
-    let (_place, path) = kept(&fake);
+    fake.add_mounts_with(KEPT);
+    let path = KEPT;
     let text =
         format!("[mounts.\"{path}\"]\nlimit = \"1M + 1M\"\nkeep = true\npolicy = \"s3fifo\"\n");
     let file = write(&fake, &text);
@@ -257,9 +244,9 @@ fn a_mounts_section_sets_its_pool_and_is_saved_as_such() {
 #[test]
 fn a_bad_mounts_section_names_the_place_and_changes_nothing() {
     let fake = FakeSysfs::new();
-    let (_place, path) = kept(&fake);
-    let other = tempfile::tempdir().expect("a directory");
-    let other = other.path().to_str().expect("UTF-8");
+    fake.add_mounts_with(KEPT);
+    let path = KEPT;
+    let other = OTHER;
     for (section, place, words) in [
         (
             format!("[mounts.\"{path}\"]\npolicy = \"best\""),
@@ -277,9 +264,14 @@ fn a_bad_mounts_section_names_the_place_and_changes_nothing() {
             "allowed: 0 or 1",
         ),
         (
-            "[mounts.\"/no/such\"]\nkeep = true".to_owned(),
-            ":3:8: ",
-            "nothing is mounted there",
+            "[mounts.\"/no/such\"]\nkeep = true\nttl = \"2h\"".to_owned(),
+            ":4:7: ",
+            "\"2h\" is not allowed",
+        ),
+        (
+            "[mounts.\"/no/such\"]\npolicy = \"fifo\"".to_owned(),
+            ":3:10: ",
+            "`keep = true` beside it",
         ),
         (
             "[mounts.srv]\nkeep = true".to_owned(),
@@ -319,14 +311,66 @@ fn a_bad_mounts_section_names_the_place_and_changes_nothing() {
     }
 }
 
+/// Of what is not mounted the section waits, whatever directory stands there, and is told;
+/// the rest holds.
+#[test]
+fn a_section_of_what_is_not_mounted_is_told_and_left_out() {
+    let fake = FakeSysfs::new();
+    fake.add_mounts();
+    let directory = tempfile::tempdir().expect("a directory");
+    for path in [directory.path().to_str().expect("UTF-8"), "/no/such"] {
+        let file = write(
+            &fake,
+            &format!("limit = \"64M\"\n[mounts.\"{path}\"]\npolicy = \"fifo\"\nkeep = true\n"),
+        );
+        let output = fake.tmem(&["apply", &file]);
+        let message = err(&output);
+        assert_eq!(output.status.code(), Some(0), "{message}");
+        assert_eq!(
+            message,
+            format!(
+                "tmem: warn: {file}:4:8: {path}: nothing is mounted there; this section was left out\n"
+            )
+        );
+        assert_eq!(out(&output), "limit: 20% -> 64M\n");
+        assert_eq!(fake.read("mounts/add"), "");
+        fake.write("limit", "20%");
+        // By hand it is an error.
+        let output = fake.tmem(&["set", &format!("mounts.{path}.keep=1")]);
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    }
+}
+
+/// A file system is the one that is mounted there, not the one that was added by that path.
+#[test]
+fn what_takes_part_is_known_by_its_device() {
+    let fake = FakeSysfs::new();
+    fake.add_mounts_with(KEPT);
+    let file = write(&fake, &format!("[mounts.\"{KEPT}\"]\nkeep = true\n"));
+    let listed = fake.read("mounts/list");
+    fake.write("mounts/list", &listed.replace(KEPT, "/by/another/path"));
+    let output = fake.tmem(&["apply", &file]);
+    assert!(
+        out(&output).starts_with("nothing to change"),
+        "{}",
+        err(&output)
+    );
+    fake.write("mounts/list", &format!("254:77 ext4 3 {KEPT}"));
+    let output = fake.tmem(&["apply", "--dry-run", &file]);
+    assert!(
+        out(&output).contains(&format!("mounts.{KEPT}.keep: 0 -> 1")),
+        "{}",
+        err(&output)
+    );
+}
+
 /// The made-up module never lists what is added, as if adding had failed.
 #[test]
 fn what_fails_in_the_end_names_its_place_and_everything_is_set_back() {
     let fake = FakeSysfs::new();
-    let (_place, path) = kept(&fake);
-    let other = tempfile::tempdir().expect("a directory");
-    let other = other.path().canonicalize().expect("there");
-    let other = other.to_str().expect("UTF-8");
+    fake.add_mounts_with(KEPT);
+    let path = KEPT;
+    let other = OTHER;
     for text in [
         format!("limit = \"64M\"\n[mounts.\"{other}\"]\npolicy = \"fifo\"\nkeep = true\n"),
         format!("limit = \"64M\"\n[mounts.\"{path}\"]\npolicy = \"fifo\"\nkeep = false\n"),
@@ -345,7 +389,7 @@ fn what_fails_in_the_end_names_its_place_and_everything_is_set_back() {
     // The first was tried before all else, the second after it.
     assert_eq!(
         (fake.read("mounts/add"), fake.read("mounts/remove")),
-        (other.to_owned(), path)
+        (other.to_owned(), path.to_owned())
     );
 }
 
@@ -426,7 +470,7 @@ fn after_any_failed_write_everything_is_as_before() {
                 fault,
                 writes: 0,
             };
-            let changes = plan(&mut source, &settings).expect("in order");
+            let (changes, _) = plan(&mut source, &settings).expect("in order");
             let wanted: Vec<_> = changes
                 .into_iter()
                 .map(|planned| (planned.change.key, planned.change.new))

@@ -17,3 +17,4 @@ mod serve;
 mod stock;
 mod support;
 mod tune;
+mod watch;

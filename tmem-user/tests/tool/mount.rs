@@ -31,21 +31,31 @@ fn paths_are_written_whole_and_absolute() {
     let fake = FakeSysfs::new();
     fake.add_mounts();
     for (command, file) in [("add", "mounts/add"), ("rm", "mounts/remove")] {
-        let output = fake.tmem(&["mount", command, "/usr/../usr"]);
+        let output = fake.tmem(&["mount", command, "/proc/../proc"]);
         assert_eq!(output.status.code(), Some(0), "{:?}", told(&output));
-        assert_eq!(fake.read(file), "/usr");
+        assert_eq!(fake.read(file), "/proc");
     }
 }
 
+/// Also where there is a directory: its file system would be another one than is meant.
 #[test]
-fn a_path_that_is_not_there_is_wrong_usage() {
+fn a_path_where_nothing_is_mounted_is_wrong_usage() {
     let fake = FakeSysfs::new();
     fake.add_mounts();
-    let output = fake.tmem(&["mount", "add", "/nonesuch"]);
-    assert_eq!(output.status.code(), Some(2));
-    let (_, err) = told(&output);
-    assert!(err.contains("/nonesuch: nothing is mounted there"), "{err}");
-    assert_eq!(fake.read("mounts/add"), "");
+    let directory = tempfile::tempdir().expect("a directory");
+    for path in ["/nonesuch", directory.path().to_str().expect("UTF-8")] {
+        let output = fake.tmem(&["mount", "add", path]);
+        assert_eq!(output.status.code(), Some(2));
+        let (_, err) = told(&output);
+        assert_eq!(
+            err,
+            format!(
+                "tmem: {path}: nothing is mounted there; allowed: a directory on which a file \
+                 system is mounted (findmnt lists them)\n"
+            )
+        );
+        assert_eq!(fake.read("mounts/add"), "");
+    }
 }
 
 #[test]
@@ -79,12 +89,12 @@ fn what_cannot_be_added_does_not_keep_out_the_rest() {
     let fake = FakeSysfs::new();
     fake.add_mounts();
     let file = fake.path("wanted");
-    fs::write(&file, "# two\n/nonesuch\n\n/usr\n").expect("a file");
+    fs::write(&file, "# two\n/nonesuch\n\n/proc\n").expect("a file");
     let name = file.to_str().expect("UTF-8");
     let output = fake.tmem(&["mount", "apply", name]);
     assert_eq!(output.status.code(), Some(1));
     let (out, err) = told(&output);
-    assert!(out.contains("/usr: added"), "{out}");
+    assert!(out.contains("/proc: added"), "{out}");
     assert!(err.contains("/nonesuch"), "{err}");
-    assert_eq!(fake.read("mounts/add"), "/usr");
+    assert_eq!(fake.read("mounts/add"), "/proc");
 }

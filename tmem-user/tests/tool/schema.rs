@@ -49,8 +49,8 @@ fn every_command_prints_what_is_published() {
         ),
         (&["--embedded", "files", "--for", "10ms"], "table"),
         (&["mount", "list"], "mounts"),
-        (&["mount", "add", "/usr"], "mount_changes"),
-        (&["mount", "rm", "/usr"], "mount_changes"),
+        (&["mount", "add", "/proc"], "mount_changes"),
+        (&["mount", "rm", "/proc"], "mount_changes"),
         (&["set", "limit=30%", "pool.swap.codec=none"], "set"),
         (
             &["check", "--min-ratio", "1", "--max-pressure", "1"],

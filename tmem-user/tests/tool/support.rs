@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use tmem_common::op::Outcome;
 use tmem_common::sysfs;
+use tmem_user::mountinfo::mounted_at;
 
 /// A directory like the module's with one pool named `swap`. It takes every
 /// value, as a file does.
@@ -85,8 +86,25 @@ impl FakeSysfs {
             (sysfs::MOUNTS_REMOVE, ""),
             (sysfs::MOUNTS_LIST, r"253:1 ext4 3 /srv/a\040b"),
             (sysfs::MOUNTS_LAST_REFUSAL, ""),
+            (sysfs::MOUNTS_MISMATCHES, "0"),
         ] {
             self.write(&format!("{}/{name}", sysfs::MOUNTS), value);
+        }
+    }
+
+    /// The same, and what is mounted at `path` takes part: its pages are kept in pool 3.
+    pub(crate) fn add_mounts_with(&self, path: &str) {
+        self.add_mounts();
+        let device = mounted_at(Path::new(path)).expect("mounted").device;
+        self.write("mounts/list", &format!("{device} ext4 3 {path}"));
+        self.add_pool(3, "66696c65203235333a31000000000000", "ephemeral");
+        for (name, value) in [
+            ("policy", "lru"),
+            ("admission", "always"),
+            ("max_ratio", "100"),
+            ("ttl", "0"),
+        ] {
+            self.write(&format!("pools/3/{name}"), value);
         }
     }
 

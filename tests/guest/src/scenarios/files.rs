@@ -21,7 +21,7 @@ use crate::{process, tier};
 /// Memory of the group that reads, MiB.
 const GROUP_MIB: u64 = 16;
 /// The file that is read twice.
-const TWICE: (&str, usize) = ("index.db", 1536);
+pub(super) const TWICE: (&str, usize) = ("index.db", 1536);
 /// The file that is read once, and drives the other one out.
 const ONCE: (&str, usize) = ("access.log", 6144);
 
@@ -29,7 +29,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(BASE).join(name)
 }
 
-fn write(seed: u64, (name, pages): (&str, usize)) -> Result<()> {
+pub(super) fn write(seed: u64, (name, pages): (&str, usize)) -> Result<()> {
     let mut out = File::create(path(name)).context("a file")?;
     let mut page = [0; PAGE_SIZE];
     for index in 0..pages {
@@ -39,7 +39,7 @@ fn write(seed: u64, (name, pages): (&str, usize)) -> Result<()> {
     Ok(out.sync_all()?)
 }
 
-fn read(group: &Cgroup, (name, pages): (&str, usize)) -> Result<()> {
+pub(super) fn read(group: &Cgroup, (name, pages): (&str, usize)) -> Result<()> {
     process::spawn(|| {
         group.enter()?;
         let read = io::copy(&mut File::open(path(name))?, &mut io::sink())?;

@@ -13,6 +13,7 @@ mod ends;
 mod file;
 mod files;
 mod lifecycle;
+mod mounts;
 mod neighbours;
 pub(crate) mod programs;
 mod reclaim;
@@ -130,6 +131,8 @@ const TABLE: &[(&str, Scenario)] = &[
     ("tool_dashboard", dashboard::keys),
     ("tool_files", files::profit),
     ("tool_sections", files::sections),
+    ("tool_mount", mounts::by_hand),
+    ("tool_mount_watch", mounts::by_rule),
     ("tool_stock", tool::stock),
     ("tool_stock_zram", tool::stock_zram),
     ("tool_drain", tool::drain),

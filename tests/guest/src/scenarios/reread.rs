@@ -23,10 +23,10 @@ use crate::stress::{self, BASE, LOOP, Place, TOP, Top};
 use crate::tier::{self, Stats};
 use crate::{process, sys};
 
-const ADD: &str = "mounts/add";
-const REMOVE: &str = "mounts/remove";
-const LIST: &str = "mounts/list";
-const LAST_REFUSAL: &str = "mounts/last_refusal";
+pub(super) const ADD: &str = "mounts/add";
+pub(super) const REMOVE: &str = "mounts/remove";
+pub(super) const LIST: &str = "mounts/list";
+pub(super) const LAST_REFUSAL: &str = "mounts/last_refusal";
 
 /// Memory of the group, MiB.
 const GROUP_MIB: u64 = 16;
@@ -180,7 +180,7 @@ pub(super) fn finish() -> Result<()> {
 }
 
 /// An error unless writing `value` to `name` fails with that number.
-fn ensure_refused(name: &str, value: &str, number: i32) -> Result<()> {
+pub(super) fn ensure_refused(name: &str, value: &str, number: i32) -> Result<()> {
     match tier::try_set(name, value) {
         Ok(()) => bail!("{name} takes {value:?}"),
         Err(error) if error.raw_os_error() == Some(number) => Ok(()),
@@ -208,7 +208,14 @@ pub(super) fn mounts(context: &Context) -> Result<()> {
         Ok(())
     };
     ensure_refused(ADD, BASE, libc::EEXIST)?;
-    for bad in ["\n", "files", "/mnt/files/set0", "/nowhere", "/mnt\nfiles"] {
+    for bad in [
+        "\n",
+        "files",
+        "/mnt/files/set0",
+        "/mnt",
+        "/nowhere",
+        "/mnt\nfiles",
+    ] {
         ensure_refused(ADD, bad, libc::EINVAL)?;
         ensure_refused(REMOVE, bad, libc::EINVAL)?;
     }

@@ -35,7 +35,7 @@ pub(super) fn tmem(arguments: &[&str]) -> Command {
     command
 }
 
-fn run(mut command: Command) -> Result<Output> {
+pub(super) fn run(mut command: Command) -> Result<Output> {
     command
         .output()
         .with_context(|| format!("running {command:?}"))
