@@ -667,12 +667,16 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     file_on_6_12("file_slow", "operations=300,break_hook=slow"),
+    file_on_6_12(
+        "file_ext4_claims",
+        "operations=400,tunable.file_claim_guard=1",
+    ),
     broken(
         "file_control_no_truncate",
         FileSystem::Ext4,
         "operations=2000,break_hook=no_truncate",
     ),
-    // Where a hook and its belt are both left out.
+    // Where two cover each other both are left out.
     broken_on_6_12(
         "file_control_no_direct",
         "operations=1500,break_hook=no_dio_begin+no_invalidate_range",
@@ -688,6 +692,44 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     file("file_unmount_unload", FileSystem::Ext4, "", ""),
     file_on_6_12("file_end_reuse", ""),
+    broken_on_6_12(
+        "file_control_no_wait_put",
+        "break_hook=held_open+no_wait_put,moment=after_put",
+    ),
+    file_on_6_12("file_overtaken", ""),
+    broken_on_6_12("file_control_no_wait_direct", "break_hook=no_wait_direct"),
+    file_on_6_12("file_began_before", ""),
+    broken_on_6_12("file_control_no_freeze", "break_hook=no_freeze"),
+    file_on_6_12("file_deleted", ""),
+    broken_on_6_12("file_control_no_delete", "break_hook=no_delete+no_dirty"),
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..file("file_block", FileSystem::Ext4Small, "", "")
+    },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..broken(
+            "file_control_no_unfilled",
+            FileSystem::Ext4Small,
+            "break_hook=no_unfilled+no_dirty",
+        )
+    },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..broken(
+            "file_control_no_clean",
+            FileSystem::Ext4Small,
+            "break_hook=no_clean",
+        )
+    },
+    Scenario {
+        expects: Expect::Fail("after a remount"),
+        ..file_on_6_12("file_control_no_remount", "break_hook=no_remount")
+    },
+    Scenario {
+        expects: Expect::Fail("unmounted, and still in the list"),
+        ..file_on_6_12("file_control_no_umount", "break_hook=no_umount")
+    },
     file_on_6_12("file_moved", ""),
     broken_on_6_12("file_control_no_swap_extents", "break_hook=no_swap_extents"),
     Scenario {

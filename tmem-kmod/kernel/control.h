@@ -45,6 +45,33 @@ enum tmem_break {
 	TMEM_BREAK_TAINT,
 	/* So does one whose mapping has an error. */
 	TMEM_BREAK_ERRORS,
+	/* The end of a file system is not noticed, nor a remount. */
+	TMEM_BREAK_UMOUNT,
+	TMEM_BREAK_REMOUNT,
+	/* Pages of a file are put and got while a direct write goes on. */
+	TMEM_BREAK_WAIT_DIRECT,
+	/* And while one of Btrfs does that has dropped the pages already. */
+	TMEM_BREAK_WAIT_CHANGE,
+	/* Encrypted files, swap files, and other kinds of which nothing may be kept, are kept. */
+	TMEM_BREAK_EXCLUSION,
+	/* Pages that reclaim has are put whatever their state is. */
+	TMEM_BREAK_CLEAN,
+	/* Those of deleted files, and of inodes on their way out, too. */
+	TMEM_BREAK_EXITING,
+	/* And large folios of file systems that take single pages only. */
+	TMEM_BREAK_SINGLE,
+	/* Folios that the page cache has something of already are filled. */
+	TMEM_BREAK_UNFILLED,
+	/* A page is put by two at once. */
+	TMEM_BREAK_TWICE,
+	/* A page is got while its put goes on. */
+	TMEM_BREAK_WAIT_PUT,
+	/* An inode whose pages were all flushed keeps its object number. */
+	TMEM_BREAK_NUMBER,
+	/* Pages are taken of an inode that there was no memory to watch. */
+	TMEM_BREAK_GIVE_UP,
+	/* Pages are taken before what began unwatched has ended. */
+	TMEM_BREAK_FREEZE,
 	/* Pages that became stale while they were on their way are kept. */
 	TMEM_BREAK_WITHDRAW,
 	/* Puts and gets go on while the contents of the file are changed. */
@@ -53,8 +80,9 @@ enum tmem_break {
 	TMEM_BREAK_RECORDS,
 	/*
 	 * Moments at which races are won or lost last for long: between the removal of
-	 * a page from the page cache and its put, before a change, after pages were
-	 * invalidated, and between two files whose pages go with their file system. Nothing may get stale by that; what else is broken shows sooner.
+	 * a page from the page cache and its put, between that and its end, before a change,
+	 * after pages were invalidated, and between two files whose pages go with their file
+	 * system. Nothing may get stale by that; what else is broken shows sooner.
 	 */
 	TMEM_BREAK_PACE,
 	/* The same, but every such moment lasts, and for longer: whoever waits for one meets it. */

@@ -124,11 +124,11 @@ static bool tmem_span_meets(const struct tmem_span *span,
 
 /*
  * Whether pages of that range are on their way, or the inode is being changed.
- * Caller must hold the bucket's lock.
+ * without: what leaves out the first. Caller must hold the bucket's lock.
  */
 static bool tmem_spans_block(struct tmem_bucket *bucket,
 			     const struct address_space *mapping, pgoff_t first,
-			     pgoff_t last)
+			     pgoff_t last, enum tmem_break without)
 {
 	struct tmem_span *span;
 
@@ -136,7 +136,8 @@ static bool tmem_spans_block(struct tmem_bucket *bucket,
 		if (span->mapping == mapping && !span->folio &&
 		    !tmem_breaks(TMEM_BREAK_CHANGE))
 			return true;
-		if (span->folio && tmem_span_meets(span, mapping, first, last))
+		if (span->folio && tmem_span_meets(span, mapping, first, last) &&
+		    !tmem_breaks(without))
 			return true;
 	}
 	return false;
@@ -200,7 +201,8 @@ tmem_file_withdraw(struct tmem_bucket *bucket, struct tmem_file *file,
 	if (flush.all) {
 		tmem_spans_withdraw(bucket, file->mapping, 0, ULONG_MAX);
 		/* So that nobody meets what the engine has not dropped yet. */
-		file->object = atomic64_inc_return(&tmem_file_objects);
+		if (!tmem_breaks(TMEM_BREAK_NUMBER))
+			file->object = atomic64_inc_return(&tmem_file_objects);
 		file->end = 0;
 	}
 	return flush;
@@ -606,7 +608,7 @@ void tmem_file_sweep(const struct tmem_mount *mount, bool forget)
  */
 static bool tmem_file_busy(struct tmem_file *file, struct inode *inode)
 {
-	if (!file->direct)
+	if (!file->direct || tmem_breaks(TMEM_BREAK_WAIT_DIRECT))
 		return false;
 	if (rwsem_is_locked(&inode->i_rwsem))
 		return true;
@@ -620,8 +622,9 @@ static bool tmem_file_busy(struct tmem_file *file, struct inode *inode)
 /* Whether pages of this inode may be kept at all. */
 static bool tmem_file_eligible(const struct inode *inode)
 {
-	return S_ISREG(inode->i_mode) && !IS_ENCRYPTED(inode) &&
-	       !IS_VERITY(inode) && !IS_DAX(inode) && !IS_SWAPFILE(inode);
+	return (S_ISREG(inode->i_mode) && !IS_ENCRYPTED(inode) &&
+		!IS_VERITY(inode) && !IS_DAX(inode) && !IS_SWAPFILE(inode)) ||
+	       tmem_breaks(TMEM_BREAK_EXCLUSION);
 }
 
 static bool tmem_file_guards_ctime(const struct tmem_mount *mount)
@@ -709,9 +712,10 @@ void tmem_file_claim(struct folio *folio)
 
 static bool tmem_folio_is_clean(struct folio *folio)
 {
-	return folio_test_uptodate(folio) && !folio_test_dirty(folio) &&
-	       !folio_test_writeback(folio) && !folio_test_private(folio) &&
-	       !folio_test_swapbacked(folio) && !folio_test_hugetlb(folio);
+	return (folio_test_uptodate(folio) && !folio_test_dirty(folio) &&
+		!folio_test_writeback(folio) && !folio_test_private(folio) &&
+		!folio_test_swapbacked(folio) && !folio_test_hugetlb(folio)) ||
+	       tmem_breaks(TMEM_BREAK_CLEAN);
 }
 
 /* Caller must hold the bucket's lock. */
@@ -725,7 +729,8 @@ static bool tmem_file_accepts(struct tmem_bucket *bucket, struct tmem_file *file
 	if (!file || !READ_ONCE(mount->accepts) || file->tainted ||
 	    tmem_file_busy(file, inode))
 		return false;
-	if (tmem_spans_block(bucket, span->mapping, span->first, span->last)) {
+	if (tmem_spans_block(bucket, span->mapping, span->first, span->last,
+			     TMEM_BREAK_TWICE)) {
 		/* Two puts of one page: none of them counts. */
 		tmem_spans_withdraw(bucket, span->mapping, span->first,
 				    span->last);
@@ -765,7 +770,8 @@ bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 	bool accepted = false;
 
 	if (!tmem_folio_is_clean(folio) || !tmem_file_eligible(inode) ||
-	    !inode->i_nlink || mapping_exiting(mapping) ||
+	    ((!inode->i_nlink || mapping_exiting(mapping)) &&
+	     !tmem_breaks(TMEM_BREAK_EXITING)) ||
 	    (READ_ONCE(mapping->wb_err) && !tmem_breaks(TMEM_BREAK_ERRORS)))
 		return false;
 	*span = (struct tmem_span) {
@@ -779,7 +785,8 @@ bool tmem_file_put_begin(struct address_space *mapping, struct folio *folio,
 	rcu_read_lock();
 	mount = tmem_mount_find(inode->i_sb);
 	if (!mount || !READ_ONCE(mount->accepts) ||
-	    (folio_test_large(folio) && mount->type->single_pages))
+	    (folio_test_large(folio) && mount->type->single_pages &&
+	     !tmem_breaks(TMEM_BREAK_SINGLE)))
 		goto out;
 	file = tmem_file_lock(bucket, mapping, mount, &flags);
 	accepted = tmem_file_accepts(bucket, file, mount, inode, span);
@@ -810,14 +817,17 @@ static bool tmem_file_put_pages(struct tmem_span *span, struct folio *folio)
 	/* Nobody else has a reference: what it is now it stays. */
 	if (!tmem_folio_is_clean(folio))
 		return false;
-	tmem_linger();
 	/* The reserves that reclaim may use are not for pages that can be read again. */
 	current->flags &= ~reserves;
-	for (i = 0; kept && i < nr; i++)
-		kept = !READ_ONCE(span->withdrawn) &&
-		       tmem_put(span->pool, span->object, span->first + i,
-				folio_page(folio, i), cgroup);
+	for (i = 0; kept && i < nr; i++) {
+		kept = !READ_ONCE(span->withdrawn);
+		if (kept && !i)
+			tmem_linger();
+		kept = kept && tmem_put(span->pool, span->object, span->first + i,
+					folio_page(folio, i), cgroup);
+	}
 	current->flags |= reserves;
+	tmem_linger();
 	return kept;
 }
 
@@ -912,7 +922,8 @@ bool tmem_file_look(struct address_space *mapping, pgoff_t first, pgoff_t last,
 	file = tmem_file_find(bucket, mapping);
 	if (!mount || !file || file->tainted || first >= file->end ||
 	    tmem_file_busy(file, inode) ||
-	    tmem_spans_block(bucket, mapping, first, last)) {
+	    tmem_spans_block(bucket, mapping, first, last,
+			     TMEM_BREAK_WAIT_PUT)) {
 		rcu_read_unlock();
 		spin_unlock_irqrestore(&bucket->lock, flags);
 		return false;
@@ -969,8 +980,9 @@ bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight)
 	pgoff_t first = folio->index;
 	bool hit = true;
 
-	if (folio_test_uptodate(folio) || folio_test_dirty(folio) ||
-	    folio_test_writeback(folio) || folio_test_private(folio))
+	if ((folio_test_uptodate(folio) || folio_test_dirty(folio) ||
+	     folio_test_writeback(folio) || folio_test_private(folio)) &&
+	    !tmem_breaks(TMEM_BREAK_UNFILLED))
 		return false;
 	if (READ_ONCE(tmem_file_claim_guard) && !tmem_file_claimed(folio, sight))
 		return false;

@@ -457,7 +457,8 @@ static void tmem_still_changes(struct address_space *mapping)
 	struct inode *inode = mapping->host;
 
 	if (inode->i_sb->s_magic == BTRFS_SUPER_MAGIC &&
-	    rwsem_is_locked(&inode->i_rwsem))
+	    rwsem_is_locked(&inode->i_rwsem) &&
+	    !tmem_breaks(TMEM_BREAK_WAIT_CHANGE))
 		tmem_file_direct_write(mapping);
 }
 
@@ -594,7 +595,8 @@ TMEM_HOOK_FUNCTION(clear_inode)
  */
 TMEM_HOOK_FUNCTION(umount)
 {
-	tmem_mount_end((struct super_block *)first);
+	if (!tmem_breaks(TMEM_BREAK_UMOUNT))
+		tmem_mount_end((struct super_block *)first);
 	return tmem_hook_return(&tmem_hooks[TMEM_ON_UMOUNT], false, 0);
 }
 
@@ -616,7 +618,8 @@ TMEM_HOOK_FUNCTION(remount)
 {
 	struct fs_context *context = (struct fs_context *)first;
 
-	tmem_mount_empty(context->root->d_sb);
+	if (!tmem_breaks(TMEM_BREAK_REMOUNT))
+		tmem_mount_empty(context->root->d_sb);
 	return tmem_hook_return(&tmem_hooks[TMEM_ON_REMOUNT], false, 0);
 }
 

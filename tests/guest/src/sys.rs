@@ -4,9 +4,11 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::path::Path;
-
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::ptr::NonNull;
+
+use tmem_common::PAGE_SIZE;
 
 fn check(result: libc::c_long) -> Result<libc::c_long> {
     if result < 0 {
@@ -45,7 +47,7 @@ pub(crate) fn is_cached(file: &File, offset: u64) -> Result<bool> {
     unsafe {
         let base = libc::mmap(
             std::ptr::null_mut(),
-            tmem_common::PAGE_SIZE,
+            PAGE_SIZE,
             libc::PROT_READ,
             libc::MAP_SHARED,
             file.as_raw_fd(),
@@ -56,13 +58,85 @@ pub(crate) fn is_cached(file: &File, offset: u64) -> Result<bool> {
         }
         let known = check(libc::c_long::from(libc::mincore(
             base,
-            tmem_common::PAGE_SIZE,
+            PAGE_SIZE,
             &raw mut state,
         )));
         libc::munmap(base, tmem_common::PAGE_SIZE);
         known?;
     }
     Ok(state & 1 != 0)
+}
+
+/// A page of memory that whoever touches it waits for, until it is filled (userfaultfd).
+#[derive(Debug)]
+pub(crate) struct Absent {
+    base: NonNull<libc::c_void>,
+    faults: OwnedFd,
+}
+
+// SAFETY: the page is only read, but for what the kernel fills in.
+unsafe impl Sync for Absent {}
+
+impl Absent {
+    /// A new page.
+    pub(crate) fn new() -> Result<Self> {
+        const UFFDIO_API: u64 = 0xc018_aa3f;
+        const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+        const MISSING: u64 = 1;
+        // SAFETY: takes flags and returns a new descriptor, which belongs to nobody else.
+        let faults = unsafe {
+            let number = check(libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC))?;
+            OwnedFd::from_raw_fd(number as i32)
+        };
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                PAGE_SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        let base = NonNull::new(base).ok_or_else(Error::last_os_error)?;
+        let new = Self { base, faults };
+        new.ask(UFFDIO_API, &mut [0xaa, 0, 0])?;
+        let start = base.as_ptr() as u64;
+        new.ask(UFFDIO_REGISTER, &mut [start, PAGE_SIZE as u64, MISSING, 0])?;
+        Ok(new)
+    }
+
+    /// What is in it, once it is there.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is as long and lives as long as `self`; the kernel fills it in before anybody
+        // can read it, and nobody writes it afterwards.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast(), PAGE_SIZE) }
+    }
+
+    /// Fills it.
+    pub(crate) fn fill(&self, page: &[u8; PAGE_SIZE]) -> Result<()> {
+        const UFFDIO_COPY: u64 = 0xc028_aa03;
+        let (to, from) = (self.base.as_ptr() as u64, page.as_ptr() as u64);
+        self.ask(UFFDIO_COPY, &mut [to, from, PAGE_SIZE as u64, 0, 0])
+    }
+
+    /// An ioctl whose argument is a structure of so many numbers.
+    fn ask<const N: usize>(&self, request: u64, argument: &mut [u64; N]) -> Result<()> {
+        // SAFETY: the request says how long the argument is, which is as long as that.
+        let result = unsafe { libc::ioctl(self.faults.as_raw_fd(), request as _, argument) };
+        check(libc::c_long::from(result)).map(drop)
+    }
+}
+
+impl Drop for Absent {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and whoever borrowed from it is gone.
+        unsafe { libc::munmap(self.base.as_ptr(), PAGE_SIZE) };
+    }
 }
 
 /// Prints one line on the console, whole, and waits until it is out.

@@ -1,15 +1,15 @@
 //! The disk changes behind the page cache: blocks of a file are exchanged with another's, or
 //! shared with it, while the page cache has nothing of it; or a page cannot be dropped
-//! from the page cache when the disk below it is written. What is read afterwards is what
-//! is on the disk.
+//! from the page cache when the disk below it is written, or is read anew meanwhile. Or the page
+//! cache is changed where the module may have an older page. What is read afterwards is what was written last.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use tmem_common::PAGE_SIZE;
+use anyhow::{Context as _, Result, anyhow, ensure};
+use tmem_common::{PAGE_SIZE, sysfs};
 use tmem_tests::content::{self, Page};
 use tmem_tests::protocol::{CONTROL_MODULE, MODULE};
 
@@ -17,8 +17,10 @@ use super::file::with_place;
 use crate::cgroup::Cgroup;
 use crate::context::Context;
 use crate::stress::{BASE, clone_range, ext4_move, f2fs_move};
-use crate::{process, sys};
+use crate::{process, sys, tier};
 
+/// Of blocks that are smaller than a page.
+const BLOCK: usize = 1024;
 /// Times that it is done. Where nothing is broken all must do; where something is, one has to show it.
 const ROUNDS: u32 = 4;
 /// After this a change of a file shows in its ctime.
@@ -65,16 +67,93 @@ pub(super) fn busy(context: &Context) -> Result<()> {
         let mut new = Aligned([0; PAGE_SIZE]);
         fill(&mut new.0, FROM, seed, round);
         let writer = process::spawn(|| Ok(page.direct.write_all_at(&new.0, 0)?))?;
-        for _ in 0..1000 {
-            if !sys::is_cached(&page.file, 0)? {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        page.wait_until_dropped()?;
         page.read()?;
         writer.join()?;
         group.reclaim_all()?;
         page.same_as_disk()
+    })
+}
+
+/// A direct write, of which a page is read from the disk and reclaimed before it is written.
+pub(super) fn overtaken(context: &Context) -> Result<()> {
+    each_round(context, |group, seed, round| {
+        let page = OnePage::new(TO, seed, round)?;
+        page.overtake(seed, round, || {
+            page.read()?;
+            page.put(group)
+        })?;
+        page.same_as_disk()
+    })
+}
+
+/// The same, of a write that began before the file system took part.
+pub(super) fn began_before(context: &Context) -> Result<()> {
+    let mount = |what| tier::set(&format!("{}/{what}", sysfs::MOUNTS), BASE);
+    let pools = || -> Result<usize> {
+        let folder = Path::new(sysfs::ROOT).join(sysfs::POOLS);
+        Ok(std::fs::read_dir(folder)?.count())
+    };
+    each_round(context, |group, seed, round| {
+        let page = OnePage::new(TO, seed, round)?;
+        mount(sysfs::MOUNTS_REMOVE)?;
+        let before = pools()?;
+        std::thread::scope(|scope| {
+            let adder = page.overtake(seed, round, || {
+                let adder = scope.spawn(|| mount(sysfs::MOUNTS_ADD));
+                // Then it takes part, or is about to when the write has ended.
+                while pools()? == before && !adder.is_finished() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(TICKS);
+                page.read()?;
+                page.put(group)?;
+                Ok(adder)
+            })?;
+            ended(adder.join())?.context("adding the file system")
+        })?;
+        page.same_as_disk()
+    })
+}
+
+fn ended<T>(result: std::thread::Result<T>) -> Result<T> {
+    result.map_err(|_| anyhow!("a thread panicked"))
+}
+
+/// A deleted file that is still open is written anew, whole pages at a time.
+pub(super) fn deleted(context: &Context) -> Result<()> {
+    each_round(context, |group, seed, round| {
+        let page = OnePage::new(TO, seed, round)?;
+        page.put(group)?;
+        std::fs::remove_file(&page.path)?;
+        let mut new = [0; PAGE_SIZE];
+        fill(&mut new, FROM, seed, round);
+        page.file.write_all_at(&new, 0)?;
+        page.file.sync_all()?;
+        page.put(group)?;
+        page.same_as_disk()
+    })
+}
+
+/// One block of a page is written, of which the page cache has nothing; the page is read
+/// at once, or when it was on the disk and left the page cache.
+pub(super) fn block(context: &Context) -> Result<()> {
+    each_round(context, |group, seed, round| {
+        let page = OnePage::new(TO, seed, round)?;
+        page.put(group)?;
+        let (mut new, mut wanted) = ([0; PAGE_SIZE], page.old);
+        fill(&mut new, FROM, seed, round);
+        wanted[..BLOCK].copy_from_slice(&new[..BLOCK]);
+        page.file.write_all_at(&new[..BLOCK], 0)?;
+        if round % 2 == 1 {
+            page.file.sync_all()?;
+            page.put(group)?;
+        }
+        ensure!(
+            page.read()? == wanted,
+            "bad bytes: a page is not read as it was written"
+        );
+        Ok(())
     })
 }
 
@@ -107,6 +186,7 @@ const KEPT: usize = 3;
 
 /// A file of one page, so that it is never in a large folio.
 struct OnePage {
+    path: PathBuf,
     file: File,
     direct: File,
     old: Page,
@@ -138,7 +218,12 @@ impl OnePage {
         file.write_all_at(&old, 0)?;
         file.sync_all()?;
         std::thread::sleep(TICKS);
-        Ok(Self { file, direct, old })
+        Ok(Self {
+            path,
+            file,
+            direct,
+            old,
+        })
     }
 
     /// Has its page leave the page cache.
@@ -148,6 +233,38 @@ impl OnePage {
             !sys::is_cached(&self.file, 0)?,
             "the page was not reclaimed"
         );
+        Ok(())
+    }
+
+    /// Writes it past the page cache; does `meanwhile` when it was dropped from there and nothing is
+    /// written yet, since the write waits for its memory.
+    fn overtake<T>(
+        &self,
+        seed: u64,
+        round: u32,
+        meanwhile: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let mut new = [0; PAGE_SIZE];
+        fill(&mut new, FROM, seed, round);
+        let memory = sys::Absent::new().context("memory that is waited for")?;
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| self.direct.write_all_at(memory.bytes(), 0));
+            let done = self.wait_until_dropped().and_then(|()| meanwhile());
+            // Whatever happened: the writer waits for it.
+            memory.fill(&new)?;
+            ended(writer.join())?.context("the direct write")?;
+            done
+        })
+    }
+
+    /// Waits until a direct write has dropped its page from the page cache.
+    fn wait_until_dropped(&self) -> Result<()> {
+        for _ in 0..1000 {
+            if !sys::is_cached(&self.file, 0)? {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
     }
 

@@ -31,17 +31,20 @@ const CUT: usize = PAGES / 2;
 enum Moment {
     /// It has left the page cache and is not yet put.
     BeforePut,
+    /// The same, and it is put when it is read again, but its put has not ended.
+    AfterPut,
     /// It leaves the page cache after its cutting out has begun.
     AfterCut,
 }
 
-/// Cuts pages out, at the moment that the parameter `moment` says, or at both.
+/// Cuts pages out, at the moment that the parameter `moment` says, or at all.
 pub(super) fn cut(context: &Context) -> Result<()> {
     let moments: &[Moment] = match context.option("moment") {
-        None => &[Moment::BeforePut, Moment::AfterCut],
+        None => &[Moment::BeforePut, Moment::AfterPut, Moment::AfterCut],
         Some("before_put") => &[Moment::BeforePut],
+        Some("after_put") => &[Moment::AfterPut],
         Some("after_cut") => &[Moment::AfterCut],
-        Some(other) => bail!("moment={other}: before_put or after_cut"),
+        Some(other) => bail!("moment={other}: before_put, after_put or after_cut"),
     };
     let broken = context.option("break_hook").unwrap_or_default();
     let place = Place::new(context, Top::Nothing)?;
@@ -90,16 +93,24 @@ fn cut_once(seed: u64, group: &Cgroup, moment: Moment, round: u32) -> Result<()>
     group.reclaim_all()?;
     file.read_exact_at(&mut page, at(CUT))?;
     let punch = || sys::punch(&file, at(CUT), PAGE_SIZE as u64);
+    let mut read_zeros = || -> Result<()> {
+        file.read_exact_at(&mut page, at(CUT))?;
+        ensure!(
+            page.iter().all(|byte| *byte == 0),
+            "bad bytes: what was cut out is read"
+        );
+        Ok(())
+    };
     match moment {
-        Moment::BeforePut => {
+        Moment::BeforePut | Moment::AfterPut => {
+            let stored = Stats::read()?.stored();
             let reclaim = process::spawn(|| group.reclaim_all())?;
-            for _ in 0..1000 {
-                if !sys::is_cached(&file, at(CUT))? {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            wait_until(|| Ok(!sys::is_cached(&file, at(CUT))?))?;
             punch()?;
+            if matches!(moment, Moment::AfterPut) {
+                wait_until(|| Ok(Stats::read()?.stored() > stored))?;
+                read_zeros()?;
+            }
             reclaim.join()?;
         }
         Moment::AfterCut => {
@@ -110,10 +121,16 @@ fn cut_once(seed: u64, group: &Cgroup, moment: Moment, round: u32) -> Result<()>
             cutter.join()?;
         }
     }
-    file.read_exact_at(&mut page, at(CUT))?;
-    ensure!(
-        page.iter().all(|byte| *byte == 0),
-        "bad bytes: what was cut out is read"
-    );
+    read_zeros()
+}
+
+/// Waits for a moment that was held open; one that was missed is no error.
+fn wait_until(is_there: impl Fn() -> Result<bool>) -> Result<()> {
+    for _ in 0..1000 {
+        if is_there()? {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     Ok(())
 }

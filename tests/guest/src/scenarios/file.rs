@@ -257,17 +257,12 @@ pub(super) fn plain(context: &Context) -> Result<()> {
     place.unmount().context("at the end")
 }
 
-/// The stress with the module.
+/// The stress with the module; with the control's, if something is to be broken that does no harm.
 pub(super) fn kept(context: &Context) -> Result<()> {
-    with_pages(context, MODULE)
-}
-
-/// The stress with the control's module, of which nothing is broken that may harm.
-pub(super) fn kept_slowly(context: &Context) -> Result<()> {
-    with_pages(context, CONTROL_MODULE)
-}
-
-fn with_pages(context: &Context, module: &'static str) -> Result<()> {
+    let module = match context.option("break_hook") {
+        Some(_) => CONTROL_MODULE,
+        None => MODULE,
+    };
     let counts = with_module(context, module)?;
     ensure!(counts.stores > 0, "the module kept no page");
     ensure!(counts.hits > 0, "no page came from the module");

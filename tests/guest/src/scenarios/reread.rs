@@ -130,6 +130,9 @@ pub(super) fn start(context: &Context) -> Result<Place> {
             .with_context(|| format!("loading the control's module with {name}"))?,
     }
     tier::set(sysfs::LIMIT, "40%")?;
+    for (name, value) in context.options("tunable.") {
+        tier::set(name, value)?;
+    }
     tier::set(ADD, BASE)?;
     Ok(place)
 }
@@ -252,6 +255,10 @@ pub(super) fn mounts(context: &Context) -> Result<()> {
     fill()?;
     place.unmount()?;
     tier::ensure_empty().context("after the unmount")?;
+    ensure!(
+        tier::attribute(LIST)?.is_empty(),
+        "unmounted, and still in the list"
+    );
 
     let (file_system, disk) = context.disk()?;
     sys::mount_disk(&disk, BASE, file_system.kind(), file_system.mount_options())?;
