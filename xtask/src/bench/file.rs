@@ -11,12 +11,14 @@ use tmem_tests::{FileSystem, Kernel};
 use super::machine::{self, NOT_SPLIT, Sums, Wanted};
 use super::{Bound, Report, Row, spread};
 
-/// The way that all others are compared with, the first of the guest's.
+/// The way that all others are compared with, the first and the last of the guest's.
 const WITHOUT: &str = "module not loaded";
-/// Most instructions a page where the file system is not added, as a ratio to [`WITHOUT`].
+/// Most instructions a page where nothing is added, as a ratio to [`WITHOUT`].
 const IDLE: Bound = Bound::AtMost(1.01);
 /// The ways that this is of.
-const IDLE_WAYS: [&str; 3] = ["nothing added", "another added", "removed"];
+const IDLE_WAYS: [&str; 2] = ["nothing added", "removed"];
+/// The way in which another file system of the same kind is added: hooks are placed, and let theirs pass.
+const BESIDE_WAY: &str = "another added";
 /// Most instructions of a read of a page that is stored raw, the codec's own left out.
 const RAW: Bound = Bound::AtMost(1.3);
 /// The way that this is of.
@@ -50,6 +52,7 @@ pub(super) fn run(kernel: Kernel) -> Result<Report> {
         Some(phases) => share(&mut ways, phases)?,
         None => notes.push(NOT_SPLIT.to_owned()),
     }
+    join(&mut ways);
     notes.extend(loads.first().map(Load::note));
     let mut rows = rows(&ways, kernel == Kernel::V6_12)?;
     rows.extend(load_rows(&loads));
@@ -119,6 +122,22 @@ fn share(ways: &mut [Way], lines: &[Sums]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes one of those that are of the same name.
+fn join(ways: &mut Vec<Way>) {
+    let mut joined: Vec<Way> = Vec::new();
+    for way in ways.drain(..) {
+        let Some(first) = joined.iter_mut().find(|first| first.name == way.name) else {
+            joined.push(way);
+            continue;
+        };
+        for (phase, (rounds, split)) in way.phases.into_iter().zip(way.split).enumerate() {
+            first.phases[phase].extend(rounds);
+            first.split[phase].extend(split);
+        }
+    }
+    *ways = joined;
 }
 
 /// A load like a database's.
@@ -220,7 +239,8 @@ fn rows(ways: &[Way], raw: bool) -> Result<Vec<Row>> {
             let mut row = compared(name.clone(), figures);
             row.bound = IDLE_WAYS.contains(&&*way.name).then_some(IDLE);
             rows.push(row);
-            if way.split[phase].is_empty() || IDLE_WAYS.contains(&&*way.name) {
+            let idle = IDLE_WAYS.contains(&&*way.name) || way.name == BESIDE_WAY;
+            if way.split[phase].is_empty() || idle {
                 continue;
             }
             let mut row = compared(format!("{name}: all but codec"), &way.beyond_codec(phase));
@@ -280,6 +300,14 @@ mod tests {
             ]
         );
         assert!(rows(&ways[1..], true).is_err());
+    }
+
+    #[test]
+    fn ways_of_one_name_are_one() {
+        let mut ways = vec![way("a", 3.0, 1.0), way("b", 5.0, 6.0), way("a", 2.0, 4.0)];
+        join(&mut ways);
+        assert_eq!(ways.len(), 2);
+        assert_eq!(ways[0].phases, [vec![3.0, 2.0], vec![1.0, 4.0]]);
     }
 
     #[test]

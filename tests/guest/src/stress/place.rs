@@ -51,8 +51,10 @@ pub(super) enum Defragment {
 pub(super) struct Abilities {
     /// FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE.
     pub(super) shift: bool,
-    /// Plain fallocate, and FALLOC_FL_ZERO_RANGE.
+    /// Plain fallocate.
     pub(super) allocate: bool,
+    /// FALLOC_FL_ZERO_RANGE.
+    pub(super) zero: bool,
     /// FICLONERANGE.
     pub(super) clone: bool,
     /// XFS_IOC_SWAPEXT.
@@ -147,6 +149,7 @@ impl Place {
         let usual = Abilities {
             shift: true,
             allocate: true,
+            zero: true,
             clone: false,
             exchange: false,
             defragment: Defragment::Ext4,
@@ -155,7 +158,7 @@ impl Place {
         };
         let ext4 = Abilities {
             // On 7.2 what was there before shows where a range was zeroed, also without the module.
-            allocate: self.kernel < (7, 2),
+            zero: self.kernel < (7, 2),
             ..usual
         };
         let base = match self.file_system {
@@ -168,6 +171,7 @@ impl Place {
                 // Shifting extents loses data before 6.4, and brings older contents back on 7.2,
                 // with no module loaded.
                 shift: self.kernel >= (6, 4) && self.kernel < (7, 2),
+                allocate: self.kernel < (7, 2),
                 defragment: Defragment::Never,
                 ..ext4
             },
@@ -202,6 +206,7 @@ impl Place {
             Top::Loop => Abilities {
                 shift: false,
                 allocate: false,
+                zero: false,
                 defragment: Defragment::Never,
                 block: 4096,
                 ..usual

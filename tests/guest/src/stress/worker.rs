@@ -87,7 +87,8 @@ impl<'a> Worker<'a> {
             .copied()
             .filter(|(operation, _)| match operation {
                 Operation::Collapse | Operation::Insert => can.shift,
-                Operation::Zero | Operation::Allocate => can.allocate,
+                Operation::Zero => can.zero,
+                Operation::Allocate => can.allocate,
                 Operation::Clone => can.clone,
                 Operation::Exchange => can.exchange,
                 Operation::Defragment => can.defragment != Defragment::Never,
