@@ -1,8 +1,8 @@
 //! What the negative control's module ([`CONTROL_MODULE`](crate::protocol::CONTROL_MODULE))
 //! can be told to leave out, by its parameter `break_hook`, on the side of file pages.
-//! docs/internals/file-hooks.md says what each is.
+//! docs/internals/file-hooks.md says what each is, and of `no_pages` hooks.md.
 
-/// All of them, by name; several are separated by `+` in a scenario. With `no_records`,
+/// All of them, by name; several are separated by `+` in a scenario. With `no_records`, `no_pages`,
 /// `no_drop_caches`, `slow`, `held_open` and `busy_page` alone no page may get stale.
 pub const FILE_CONTROLS: &[&str] = &[
     "no_truncate",
@@ -34,7 +34,9 @@ pub const FILE_CONTROLS: &[&str] = &[
     "no_withdraw",
     "no_change",
     "no_records",
+    "no_pages",
     "slow",
     "held_open",
     "busy_page",
+    "flipped_bit",
 ];

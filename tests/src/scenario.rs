@@ -79,6 +79,8 @@ pub enum FileSystem {
     Ext4Small,
     /// ext4 mounted with `data=journal`.
     Ext4Journal,
+    /// ext4 whose files may be encrypted or under fs-verity.
+    Ext4Features,
     /// XFS.
     Xfs,
     /// Btrfs.
@@ -99,10 +101,11 @@ pub enum FileSystem {
 
 impl FileSystem {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ext4,
         Self::Ext4Small,
         Self::Ext4Journal,
+        Self::Ext4Features,
         Self::Xfs,
         Self::Btrfs,
         Self::F2fs,
@@ -120,6 +123,7 @@ impl FileSystem {
             Self::Ext4 => "ext4",
             Self::Ext4Small => "ext4_1k",
             Self::Ext4Journal => "ext4_journal",
+            Self::Ext4Features => "ext4_features",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::F2fs => "f2fs",
@@ -135,7 +139,7 @@ impl FileSystem {
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::Ext4 | Self::Ext4Small | Self::Ext4Journal => "ext4",
+            Self::Ext4 | Self::Ext4Small | Self::Ext4Journal | Self::Ext4Features => "ext4",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::F2fs | Self::F2fsCompressing => "f2fs",
@@ -168,6 +172,7 @@ impl FileSystem {
     #[must_use]
     pub const fn disk_mib(self) -> u32 {
         match self {
+            Self::Ext4Features => 64,
             Self::Ext4 | Self::Ext4Small | Self::Ext4Journal => 128,
             Self::F2fs | Self::F2fsCompressing => 256,
             Self::Xfs => 320,
@@ -182,6 +187,16 @@ impl FileSystem {
         match self {
             Self::Ext4 | Self::Ext4Journal => &["mkfs.ext4", "-q", "-F", "-b", "4096", MKFS_DISK],
             Self::Ext4Small => &["mkfs.ext4", "-q", "-F", "-b", "1024", MKFS_DISK],
+            Self::Ext4Features => &[
+                "mkfs.ext4",
+                "-q",
+                "-F",
+                "-b",
+                "4096",
+                "-O",
+                "encrypt,verity",
+                MKFS_DISK,
+            ],
             Self::Xfs => &["mkfs.xfs", "-q", "-f", MKFS_DISK],
             Self::Btrfs => &["mkfs.btrfs", "-q", "-f", MKFS_DISK],
             Self::F2fs => &["mkfs.f2fs", "-q", "-f", MKFS_DISK],
@@ -431,6 +446,27 @@ const fn rare(
     }
 }
 
+/// With what encrypts files; on some kernels parts of it are built in.
+const fn excluded(name: &'static str, quick: &'static str) -> Scenario {
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        modules: &[
+            "virtio_pci",
+            "virtio_blk",
+            "crc32c_generic?",
+            "cbc?",
+            "cts?",
+            "ecb?",
+            "xts?",
+            "sha256_generic?",
+            "sha512_generic?",
+            "ext4",
+            "lz4",
+        ],
+        ..file(name, FileSystem::Ext4Features, quick, "")
+    }
+}
+
 /// A negative control: the stress with something of the module left out.
 const fn broken(name: &'static str, file_system: FileSystem, quick: &'static str) -> Scenario {
     Scenario {
@@ -534,6 +570,12 @@ pub const SCENARIOS: &[Scenario] = &[
     file_on_6_12("file_refused", ""),
     rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
     file_on_6_12("file_unwanted", ""),
+    file_on_6_12("file_drop_caches", "break_hook=no_try_invalidate"),
+    excluded("file_excluded", ""),
+    Scenario {
+        expects: Expect::Fail("pages were kept"),
+        ..excluded("file_control_no_exclusion", "break_hook=no_exclusion")
+    },
     file_on_6_12("file_shrink", ""),
     file("file_ttl", FileSystem::Ext4, "", ""),
     Scenario {
@@ -547,6 +589,7 @@ pub const SCENARIOS: &[Scenario] = &[
         own_boot: true,
         ..file("file_verify", FileSystem::Ext4, "", "")
     },
+    file_on_6_12("file_verify_memory", "break_hook=flipped_bit"),
     Scenario {
         kernels: &[Kernel::V5_10],
         ..file("file_absent", FileSystem::Ext4, "", "")
@@ -642,12 +685,32 @@ pub const SCENARIOS: &[Scenario] = &[
         programs: true,
         ..file("file_stress_ng", FileSystem::Xfs, "seconds=1", "seconds=5")
     },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..file(
+            "file_verified",
+            FileSystem::Ext4,
+            "operations=400,tunable.file_verify=1",
+            soak_round!("operations=10000,disturb=1000,tunable.file_verify=1"),
+        )
+    },
+    Scenario {
+        kernels: &[Kernel::V6_12],
+        ..file(
+            "file_verified_xfs",
+            FileSystem::Xfs,
+            "operations=200,tunable.file_verify=1",
+            soak_round!("operations=10000,disturb=1000,tunable.file_verify=1"),
+        )
+    },
+    // The first failure gives the file system up, so it is added again and again.
     file(
         "file_no_memory",
         FileSystem::Ext4,
-        "operations=500,break_hook=no_records",
+        "operations=500,disturb=10,again=1,break_hook=no_records",
         "",
     ),
+    file_on_6_12("file_no_pages", "operations=500,break_hook=no_pages"),
     Scenario {
         expects: Expect::Fail("bad bytes"),
         ..file(
@@ -774,6 +837,13 @@ pub const SCENARIOS: &[Scenario] = &[
         ..file_on_6_12(
             "file_control_no_try_invalidate",
             "break_hook=no_try_invalidate",
+        )
+    },
+    Scenario {
+        expects: Expect::Fail("after drop_caches"),
+        ..file_on_6_12(
+            "file_control_no_drop_caches",
+            "break_hook=no_drop_caches+no_try_invalidate",
         )
     },
     swap("tool_status", "stores=2000", ""),

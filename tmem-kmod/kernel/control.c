@@ -62,6 +62,7 @@ static const char * const tmem_break_names[] = {
 	[TMEM_BREAK_PACE] = "slow",
 	[TMEM_BREAK_HOLD] = "held_open",
 	[TMEM_BREAK_BUSY] = "busy_page",
+	[TMEM_BREAK_BIT] = "flipped_bit",
 };
 
 /* A bit for each. */

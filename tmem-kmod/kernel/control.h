@@ -92,6 +92,8 @@ enum tmem_break {
 	 * leaves them in the page cache.
 	 */
 	TMEM_BREAK_BUSY,
+	/* Pages of files come back with a bit changed, as if their memory had gone bad. */
+	TMEM_BREAK_BIT,
 };
 
 #ifdef TMEM_NEGATIVE_CONTROL

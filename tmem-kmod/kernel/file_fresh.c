@@ -993,6 +993,8 @@ bool tmem_file_get(struct folio *folio, const struct tmem_sight *sight)
 	for (i = 0; hit && i < nr; i++)
 		hit = tmem_get(sight->pool, sight->object, first + i,
 			       folio_page(folio, i)) == TMEM_HIT;
+	if (hit && tmem_breaks(TMEM_BREAK_BIT))
+		*(u8 *)folio_address(folio) ^= 1;
 	tmem_tell_file(inode->i_sb->s_dev, inode->i_ino,
 		       hit ? TMEM_FILE_HIT : TMEM_FILE_MISS, nr, inode);
 	/* Counted as a hit; but the file system reads it all the same. */

@@ -14,12 +14,16 @@
 #include <linux/jhash.h>
 #include <linux/kdev_t.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "compat.h"
 #include "file.h"
 #include "tmem.h"
+
+/* So much of a file's name is said. */
+#define TMEM_VERIFY_NAME	64
 
 /* A folio that was found, and is read by the file system. */
 struct tmem_watch {
@@ -57,15 +61,26 @@ void tmem_verify_counts(u64 *verified, u64 *mismatches)
 	*mismatches = atomic64_read(&tmem_mismatches);
 }
 
+/*
+ * Tells of the file, and ends it all. The folio's lock is held, and of readahead
+ * the file's invalidate_lock: the name is looked at without a lock, and may be the one
+ * before a rename.
+ */
 static void tmem_verify_fail(struct address_space *mapping, pgoff_t index,
 			     const char *what)
 {
 	struct inode *inode = mapping->host;
+	const char *name;
 
 	atomic64_inc(&tmem_mismatches);
-	pr_err("page %lu of inode %llu on %u:%u (%s) %s: file pages are no longer kept\n",
-	       index, (u64)inode->i_ino, MAJOR(inode->i_sb->s_dev),
-	       MINOR(inode->i_sb->s_dev), inode->i_sb->s_type->name, what);
+	rcu_read_lock();
+	name = tmem_inode_name(inode) ?: "";
+	pr_err("page %lu of inode %llu (\"%*pE\") on %u:%u (%s) %s: file pages are no longer kept\n",
+	       index, (u64)inode->i_ino,
+	       (int)strnlen(name, TMEM_VERIFY_NAME), name,
+	       MAJOR(inode->i_sb->s_dev), MINOR(inode->i_sb->s_dev),
+	       inode->i_sb->s_type->name, what);
+	rcu_read_unlock();
 	tmem_file_taint(mapping);
 	tmem_mounts_end_all();
 }

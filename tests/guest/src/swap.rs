@@ -74,7 +74,7 @@ fn block_attribute(disk: &Path, attribute: &str) -> Result<PathBuf> {
 }
 
 /// Writes the header of a version 1 swap space, as mkswap(8) does.
-fn format(path: &Path) -> Result<()> {
+pub(crate) fn format(path: &Path) -> Result<()> {
     const MAGIC: &[u8; 10] = b"SWAPSPACE2";
     let mut disk = OpenOptions::new().read(true).write(true).open(path)?;
     let pages = disk.seek(SeekFrom::End(0))? / PAGE_SIZE as u64;

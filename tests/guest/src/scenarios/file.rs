@@ -11,9 +11,12 @@ use tmem_common::policy::Policy;
 use tmem_common::sysfs;
 use tmem_tests::protocol::{CONTROL_MODULE, MODULE};
 
+use super::reread::LIST;
+use super::verify;
 use crate::cgroup::{self, Cgroup};
 use crate::content::Rng;
 use crate::context::Context;
+use crate::kernel_log::KernelLog;
 use crate::stress::{self, BASE, Place, Plan, Spoil, Surroundings, Top};
 use crate::tier::{self, Stats};
 
@@ -68,6 +71,8 @@ struct Kept {
     parameters: String,
     /// Whether it leaves and comes back while the stress goes on.
     reload: bool,
+    /// Whether the file system is removed and added again at each disturbance.
+    again: bool,
     /// Whether what its pool keeps, and evicts first, is changed while the stress goes on.
     policies: bool,
     tunables: Vec<(String, String)>,
@@ -82,6 +87,7 @@ struct Counts {
     hits: u64,
     misses: u64,
     corrupt: u64,
+    refused_no_memory: u64,
 }
 
 impl Counts {
@@ -91,6 +97,7 @@ impl Counts {
             hits: self.hits + other.hits,
             misses: self.misses + other.misses,
             corrupt: self.corrupt + other.corrupt,
+            refused_no_memory: self.refused_no_memory + other.refused_no_memory,
         }
     }
 
@@ -101,6 +108,7 @@ impl Counts {
             hits: stats.outcome(Outcome::Hit),
             misses: stats.outcome(Outcome::Miss),
             corrupt: stats.outcome(Outcome::Corrupt),
+            refused_no_memory: stats.outcome(Outcome::RefusedNoMemory),
         })
     }
 }
@@ -119,6 +127,7 @@ impl Kept {
                 .map(|names| format!("break_hook={}", names.replace('+', ",")))
                 .unwrap_or_default(),
             reload: context.option("reload").is_some(),
+            again: context.option("again").is_some(),
             policies: context.option("policies").is_some(),
             tunables,
             before: Mutex::default(),
@@ -202,6 +211,10 @@ impl Surroundings for Kept {
         if self.policies {
             self.change_policies(rng)?;
         }
+        if self.again {
+            self.remove()?;
+            self.add()?;
+        }
         if !self.reload {
             return Ok(());
         }
@@ -229,6 +242,15 @@ impl Surroundings for Kept {
         if self.policies {
             let evicted = Stats::read()?.outcome(Outcome::Evicted);
             ensure!(evicted > 0, "no policy had to choose a page");
+        }
+        if tier::attribute(sysfs::FILE_VERIFY)? == "1" {
+            let (verified, mismatches) = verify::counts()?;
+            ensure!(mismatches == 0, "{mismatches} pages differ from the disk");
+            ensure!(verified > 0, "no page was compared with the disk");
+            ensure!(
+                !tier::attribute(LIST)?.is_empty(),
+                "the file system takes part no longer"
+            );
         }
         self.remove()?;
         tier::ensure_empty()?;
@@ -263,9 +285,35 @@ pub(super) fn kept(context: &Context) -> Result<()> {
         Some(_) => CONTROL_MODULE,
         None => MODULE,
     };
+    with_pages(context, module)?;
+    Ok(())
+}
+
+fn with_pages(context: &Context, module: &'static str) -> Result<Counts> {
     let counts = with_module(context, module)?;
     ensure!(counts.stores > 0, "the module kept no page");
     ensure!(counts.hits > 0, "no page came from the module");
+    Ok(counts)
+}
+
+/// The stress where there is often no memory to watch a file: nothing more is taken then, and the log says so, until the
+/// file system is added again.
+pub(super) fn no_records(context: &Context) -> Result<()> {
+    let mut log = KernelLog::from_now()?;
+    with_pages(context, CONTROL_MODULE)?;
+    let lines = log.lines("tmem: no memory to watch a file of ")?;
+    context.data(json!({ "given_up": lines.len() }));
+    ensure!(!lines.is_empty(), "no record was missed");
+    Ok(())
+}
+
+/// The stress where the engine gets few pages of memory.
+pub(super) fn no_pages(context: &Context) -> Result<()> {
+    let counts = with_pages(context, CONTROL_MODULE)?;
+    ensure!(
+        counts.refused_no_memory > 0,
+        "memory was there for every page"
+    );
     Ok(())
 }
 
@@ -342,6 +390,7 @@ fn stress(
         "stores": counts.stores,
         "hits": counts.hits,
         "misses": counts.misses,
+        "refused_no_memory": counts.refused_no_memory,
         "bad": u64::from(done.is_err()),
         "sectors_read": after - before,
     }));

@@ -10,6 +10,7 @@ mod cut;
 mod dashboard;
 mod demo;
 mod ends;
+mod excluded;
 mod file;
 mod files;
 mod lifecycle;
@@ -23,6 +24,7 @@ mod sysfs;
 mod tool;
 mod trace;
 mod tune;
+mod verify;
 
 use std::time::Instant;
 
@@ -93,15 +95,23 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_refused", reread::refused),
     ("file_refused_f2fs", reread::refused_for_its_features),
     ("file_unwanted", reread::unwanted),
+    ("file_drop_caches", reread::dropped),
+    ("file_control_no_drop_caches", reread::dropped),
     ("file_shrink", reread::shrink),
     ("file_ttl", reread::time_to_live),
     ("file_whoever_reads", reread::whoever_reads),
-    ("file_verify", reread::verify),
+    ("file_verify", verify::stale),
+    ("file_verify_memory", verify::gone_bad),
+    ("file_excluded", excluded::beside),
+    ("file_control_no_exclusion", excluded::beside),
     ("file_absent", reread::absent),
     ("file_beside_swap", budget::shared),
     ("file_fio", programs::fio),
     ("file_stress_ng", programs::stress_ng),
-    ("file_no_memory", file::broken),
+    ("file_no_memory", file::no_records),
+    ("file_no_pages", file::no_pages),
+    ("file_verified", file::kept),
+    ("file_verified_xfs", file::kept),
     ("file_slow", file::kept),
     ("file_ext4_claims", file::kept),
     ("file_control_no_truncate", file::broken),

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
@@ -29,13 +28,13 @@ pub(super) const LIST: &str = "mounts/list";
 pub(super) const LAST_REFUSAL: &str = "mounts/last_refusal";
 
 /// Memory of the group, MiB.
-const GROUP_MIB: u64 = 16;
+pub(super) const GROUP_MIB: u64 = 16;
 /// Of the file set.
 const SET_SECTORS: u64 = (FILES * FILE_PAGES * PAGE_SIZE / 512) as u64;
 // It is three times the group's memory.
 const _: () = assert!(FILES * FILE_PAGES == 3 * GROUP_MIB as usize * 256);
 
-fn path(file: usize) -> PathBuf {
+pub(super) fn path(file: usize) -> PathBuf {
     file_set::path(Path::new(BASE), file)
 }
 
@@ -50,7 +49,7 @@ fn drop_caches() -> Result<()> {
 }
 
 /// Reads the file set in a group, and compares it; sectors that came from the disk.
-fn read_set(place: &Place, group: &Cgroup, seed: u64) -> Result<u64> {
+pub(super) fn read_set(place: &Place, group: &Cgroup, seed: u64) -> Result<u64> {
     read_set_in(place, Some(group), seed)
 }
 
@@ -124,17 +123,25 @@ pub(super) fn disk_with_set(context: &Context) -> Result<Place> {
 /// The disk with the file set, and the module, which keeps its pages.
 pub(super) fn start(context: &Context) -> Result<Place> {
     let place = disk_with_set(context)?;
+    take_part(context)?;
+    Ok(place)
+}
+
+/// Loads the module, the control's if something is to be broken, and adds the file system.
+pub(super) fn take_part(context: &Context) -> Result<()> {
     match context.option("break_hook") {
         None => tier::load("").context("loading")?,
-        Some(name) => tier::load_from(CONTROL_MODULE, &format!("break_hook={name}"))
-            .with_context(|| format!("loading the control's module with {name}"))?,
+        Some(names) => {
+            let names = names.replace('+', ",");
+            tier::load_from(CONTROL_MODULE, &format!("break_hook={names}"))
+                .with_context(|| format!("loading the control's module with {names}"))?;
+        }
     }
     tier::set(sysfs::LIMIT, "40%")?;
     for (name, value) in context.options("tunable.") {
         tier::set(name, value)?;
     }
-    tier::set(ADD, BASE)?;
-    Ok(place)
+    tier::set(ADD, BASE)
 }
 
 /// What is read for the second time comes from memory: in the same group, and in a new one.
@@ -297,6 +304,32 @@ pub(super) fn unwanted(context: &Context) -> Result<()> {
     finish()
 }
 
+/// `drop_caches` drops what is held too, though the page cache has no page of it. (Without the hook of invalidations,
+/// which mostly sees it as well: the kernel invalidates what it remembers of evictions.)
+pub(super) fn dropped(context: &Context) -> Result<()> {
+    let place = start(context)?;
+    let group = Cgroup::new("files", GROUP_MIB)?;
+    // Nobody's inode goes, with which its pages would.
+    let open = (0..FILES)
+        .map(|file| File::open(path(file)).context("a file of the set"))
+        .collect::<Result<Vec<_>>>()?;
+    let fill = || -> Result<u64> {
+        read_set(&place, &group, context.seed)?;
+        group.reclaim_all()?;
+        held()
+    };
+    let before = fill()?;
+    ensure!(before > 0, "nothing is held after reading");
+    // Of the page cache alone: with the rest inodes would go, and the module's shrinker is asked.
+    fs::write("/proc/sys/vm/drop_caches", "1").context("dropping the page cache")?;
+    context.data(json!({ "held": before, "left": held()? }));
+    tier::ensure_empty().context("after drop_caches")?;
+    ensure!(fill()? > 0, "nothing is held when it is read again");
+    drop(open);
+    place.unmount()?;
+    finish()
+}
+
 /// Whoever reads gets what is held: a new group, one whose memory others use as fast as
 /// they can, and a machine whose memory ran short.
 pub(super) fn whoever_reads(context: &Context) -> Result<()> {
@@ -371,12 +404,17 @@ pub(super) fn shrink(context: &Context) -> Result<()> {
     let before = used_bytes()?;
     fs::write("/proc/sys/vm/drop_caches", "2").context("shrinking everything")?;
     let after = used_bytes()?;
+    context.data(json!({
+        "used": before,
+        "pages_given_back": before.saturating_sub(after) / PAGE_SIZE as u64,
+    }));
     ensure!(
         after * 10 <= before,
         "{after} of {before} bytes are in use after everything was shrunk"
     );
 
     let before = fill()?;
+    let used = used_bytes()?;
     let free = free_pages()?;
     // Half of what is held has to go.
     let wanted = free as usize + before as usize / 2;
@@ -387,7 +425,10 @@ pub(super) fn shrink(context: &Context) -> Result<()> {
     .join()
     .context("memory that the module held was not to be had")?;
     let left = held()?;
-    context.data(json!({ "held": before, "wanted": wanted, "free": free, "left": left }));
+    context.data(json!({
+        "held": before, "wanted": wanted, "free": free, "left": left,
+        "pages_given_back": used.saturating_sub(used_bytes()?) / PAGE_SIZE as u64,
+    }));
     ensure!(
         left * 3 <= before * 2,
         "{left} of {before} pages are held after memory ran short"
@@ -460,70 +501,6 @@ fn free_pages() -> Result<u64> {
         .find_map(|line| line.strip_prefix("MemFree:")?.trim().strip_suffix(" kB"))
         .context("no MemFree in /proc/meminfo")?;
     Ok(kib.parse::<u64>().context("MemFree")? / 4)
-}
-
-/// Changes a page of the first file behind the back of the file system.
-fn spoil_disk(disk: &Path, seed: u64) -> Result<()> {
-    let device = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(disk)
-        .with_context(|| disk.display().to_string())?;
-    let mut wanted = [0; PAGE_SIZE];
-    for index in 0..FILE_PAGES {
-        page(&mut wanted, seed, 0, index);
-        let mut found = [0; PAGE_SIZE];
-        let mut places = Vec::new();
-        for place in (0..).step_by(PAGE_SIZE) {
-            match device.read_exact_at(&mut found, place) {
-                Ok(()) if found == wanted => places.push(place),
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-                Err(error) => return Err(error).context("reading the disk"),
-            }
-        }
-        if let [place] = places[..] {
-            wanted[0] ^= 1;
-            device.write_all_at(&wanted, place)?;
-            return device.sync_all().context("writing the disk");
-        }
-    }
-    bail!("no page of the first file is on the disk just once")
-}
-
-/// With every hit compared to the disk all is well, until the disk is changed by somebody
-/// else: that is noticed, and ends it.
-pub(super) fn verify(context: &Context) -> Result<()> {
-    let place = start(context)?;
-    let group = Cgroup::new("files", GROUP_MIB)?;
-    let count = |file: &str| -> Result<u64> {
-        Ok(tier::attribute(&format!("{}/{file}", sysfs::MOUNTS))?.parse()?)
-    };
-    tier::set(sysfs::FILE_VERIFY, "1")?;
-    read_set(&place, &group, context.seed)?;
-    read_set(&place, &group, context.seed)?;
-    let (verified, mismatches) = (count("verified")?, count("mismatches")?);
-    ensure!(mismatches == 0, "{mismatches} of {verified} pages differ");
-    ensure!(
-        verified > FILE_PAGES as u64,
-        "only {verified} pages compared"
-    );
-    // None of the first file's pages may be in the page cache.
-    group.reclaim_all()?;
-    spoil_disk(&context.disk()?.1, context.seed)?;
-    let result = read_set(&place, &group, context.seed);
-    ensure!(result.is_err(), "what was written to the disk is not read");
-    let mismatches = count("mismatches")?;
-    context.data(json!({ "verified": verified, "mismatches": mismatches }));
-    ensure!(mismatches > 0, "the difference was not noticed");
-    for _ in 0..100 {
-        if tier::attribute(LIST)?.is_empty() {
-            place.unmount()?;
-            return finish();
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bail!("the file system takes part all the same")
 }
 
 /// An error unless a mounted file system is refused with words like these, and the list

@@ -11,6 +11,33 @@ use super::contents::Stage;
 use crate::context::Context;
 use crate::tier::Stats;
 
+/// What the module's tracepoint of that name says while `work` runs, a line for each time.
+pub(super) fn of(event: &str, work: impl FnOnce() -> Result<()>) -> Result<Vec<String>> {
+    write("trace", "")?;
+    write("buffer_size_kb", "8192")?;
+    write(&format!("events/tmem/{event}/enable"), "1")?;
+    work()?;
+    write(&format!("events/tmem/{event}/enable"), "0")?;
+    let path = format!("{TRACING}/trace");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    write("trace", "")?;
+    write("buffer_size_kb", "1408")?;
+    let counts = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written: "))
+        .and_then(|numbers| numbers.split_whitespace().next()?.split_once('/'));
+    let (kept, written) = counts.context("no number of entries")?;
+    ensure!(
+        kept == written,
+        "the trace buffer was too small: {kept}/{written}"
+    );
+    let said = format!(" {event}: ");
+    Ok(text
+        .lines()
+        .filter_map(|line| Some(line.split_once(&said)?.1.to_owned()))
+        .collect())
+}
+
 const TRACING: &str = "/sys/kernel/tracing";
 const FIELDS: &[&str] = &[
     "pool", "object", "index", "outcome", "bytes", "ns", "cgroup",

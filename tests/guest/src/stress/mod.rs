@@ -30,7 +30,9 @@ use self::worker::Worker;
 use crate::cgroup::Cgroup;
 use crate::content::Rng;
 
-pub(crate) use self::io::{clone_range, drop_pages, ext4_move, f2fs_move};
+pub(crate) use self::io::{
+    clone_range, drop_pages, enable_verity, encrypt_folder, ext4_move, f2fs_move,
+};
 pub(crate) use self::place::{BASE, LOOP, Place, TOP, Top, clean_up};
 
 /// Between two looks at how far the workers are.

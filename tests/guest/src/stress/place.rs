@@ -162,7 +162,7 @@ impl Place {
             ..usual
         };
         let base = match self.file_system {
-            FileSystem::Ext4 => ext4,
+            FileSystem::Ext4 | FileSystem::Ext4Features => ext4,
             FileSystem::Ext4Small => Abilities {
                 block: 1024,
                 ..ext4
