@@ -761,6 +761,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     file_on_6_12("file_overtaken", ""),
     broken_on_6_12("file_control_no_wait_direct", "break_hook=no_wait_direct"),
+    broken_on_6_12("file_control_no_dio_begin", "break_hook=no_dio_begin"),
     file_on_6_12("file_began_before", ""),
     broken_on_6_12("file_control_no_freeze", "break_hook=no_freeze"),
     file_on_6_12("file_deleted", ""),

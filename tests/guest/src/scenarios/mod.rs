@@ -130,6 +130,7 @@ const TABLE: &[(&str, Scenario)] = &[
     ("file_end_reuse", ends::reuse),
     ("file_overtaken", behind::overtaken),
     ("file_control_no_wait_direct", behind::overtaken),
+    ("file_control_no_dio_begin", behind::overtaken),
     ("file_began_before", behind::began_before),
     ("file_control_no_freeze", behind::began_before),
     ("file_deleted", behind::deleted),
