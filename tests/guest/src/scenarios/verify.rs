@@ -17,6 +17,7 @@ use super::reread::{GROUP_MIB, LIST, finish, path, read_set, start};
 use crate::cgroup::Cgroup;
 use crate::context::Context;
 use crate::kernel_log::KernelLog;
+use crate::process;
 use crate::tier;
 
 /// Pages that were compared, and that differed.
@@ -99,6 +100,44 @@ fn spoil_disk(disk: &Path, seed: u64) -> Result<()> {
     bail!("no page of the first file is on the disk just once")
 }
 
+/// A page that was written and put while it was off has no checksum when it is on again, least of all that of
+/// what was there before.
+fn ensure_no_old_sums(group: &Cgroup, seed: u64) -> Result<()> {
+    const FILE: usize = 1;
+    const INDEX: usize = 7;
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path(FILE))?;
+    let at = (INDEX * PAGE_SIZE) as u64;
+    let mut old = [0; PAGE_SIZE];
+    page(&mut old, seed, FILE, INDEX);
+    let mut new = old;
+    new[0] ^= 1;
+    let write = |page: &[u8; PAGE_SIZE]| {
+        process::spawn(|| {
+            group.enter()?;
+            file.write_all_at(page, at)?;
+            Ok(file.sync_all()?)
+        })?
+        .join()?;
+        group.reclaim_all()
+    };
+    // Put with its checksum.
+    group.reclaim_all()?;
+    tier::set(sysfs::FILE_VERIFY, "0")?;
+    write(&new)?;
+    tier::set(sysfs::FILE_VERIFY, "1")?;
+    let before = counts()?;
+    let mut found = [0; PAGE_SIZE];
+    file.read_exact_at(&mut found, at)?;
+    let after = counts()?;
+    ensure!(found == new, "bad page {INDEX}");
+    ensure!(after.0 > before.0, "the page was not held");
+    ensure!(after.1 == before.1, "an old checksum is held against it");
+    write(&old)
+}
+
 /// With every hit compared to the disk all is well, until the disk is changed by somebody
 /// else: that is noticed, and ends it.
 pub(super) fn stale(context: &Context) -> Result<()> {
@@ -114,6 +153,7 @@ pub(super) fn stale(context: &Context) -> Result<()> {
         verified > FILE_PAGES as u64,
         "only {verified} pages compared"
     );
+    ensure_no_old_sums(&group, context.seed)?;
     // None of the first file's pages may be in the page cache.
     group.reclaim_all()?;
     spoil_disk(&context.disk()?.1, context.seed)?;
