@@ -593,7 +593,7 @@ pub const SCENARIOS: &[Scenario] = &[
         expects: Expect::Fail("still accounts for"),
         ..file_on_6_12("file_control_no_ttl", "ttl=0")
     },
-    file_on_6_12("file_whoever_reads", ""),
+    file_on_6_1_and_6_12("file_whoever_reads", ""),
     // A disk of its own: it looks there for pages that others would have left twice.
     Scenario {
         kernels: FILE_KERNELS,
