@@ -483,14 +483,6 @@ const fn file_on_6_12(name: &'static str, quick: &'static str) -> Scenario {
     }
 }
 
-/// Where 6.1 has other functions. They have not been run on 7.2 yet.
-const fn file_on_6_1_and_6_12(name: &'static str, quick: &'static str) -> Scenario {
-    Scenario {
-        kernels: &[Kernel::V6_1, Kernel::V6_12],
-        ..file_on_6_12(name, quick)
-    }
-}
-
 const fn broken_on_6_12(name: &'static str, quick: &'static str) -> Scenario {
     Scenario {
         kernels: &[Kernel::V6_12],
@@ -577,23 +569,23 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     file_on_6_12("file_refused", ""),
     rare("file_refused_f2fs", FileSystem::F2fsCompressing, "", ""),
-    file_on_6_1_and_6_12("file_unwanted", ""),
+    file("file_unwanted", FileSystem::Ext4, "", ""),
     file_on_6_12("file_drop_caches", "break_hook=no_try_invalidate"),
     Scenario {
-        kernels: &[Kernel::V6_1, Kernel::V6_12],
+        kernels: FILE_KERNELS,
         ..excluded("file_excluded", "")
     },
     Scenario {
         expects: Expect::Fail("pages were kept"),
         ..excluded("file_control_no_exclusion", "break_hook=no_exclusion")
     },
-    file_on_6_1_and_6_12("file_shrink", ""),
+    file("file_shrink", FileSystem::Ext4, "", ""),
     file("file_ttl", FileSystem::Ext4, "", ""),
     Scenario {
         expects: Expect::Fail("still accounts for"),
         ..file_on_6_12("file_control_no_ttl", "ttl=0")
     },
-    file_on_6_1_and_6_12("file_whoever_reads", ""),
+    file("file_whoever_reads", FileSystem::Ext4, "", ""),
     // A disk of its own: it looks there for pages that others would have left twice.
     Scenario {
         kernels: FILE_KERNELS,
@@ -721,7 +713,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "operations=500,disturb=10,again=1,break_hook=no_records",
         "",
     ),
-    file_on_6_1_and_6_12("file_no_pages", "operations=300,break_hook=no_pages"),
+    file(
+        "file_no_pages",
+        FileSystem::Ext4,
+        "operations=300,break_hook=no_pages",
+        "",
+    ),
     Scenario {
         expects: Expect::Fail("bad bytes"),
         ..file(
