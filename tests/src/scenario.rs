@@ -592,7 +592,10 @@ pub const SCENARIOS: &[Scenario] = &[
         own_boot: true,
         ..file("file_verify", FileSystem::Ext4, "", "")
     },
-    file_on_6_12("file_verify_memory", "break_hook=flipped_bit"),
+    Scenario {
+        kernels: &[Kernel::V6_12, Kernel::V7_2],
+        ..file_on_6_12("file_verify_memory", "break_hook=flipped_bit")
+    },
     Scenario {
         kernels: &[Kernel::V5_10],
         ..file("file_absent", FileSystem::Ext4, "", "")
@@ -689,7 +692,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ..file("file_stress_ng", FileSystem::Xfs, "seconds=1", "seconds=5")
     },
     Scenario {
-        kernels: &[Kernel::V6_12],
+        kernels: &[Kernel::V6_12, Kernel::V7_2],
         ..file(
             "file_verified",
             FileSystem::Ext4,
